@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nk-hw list, info: what devices there are and what they can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from netkernel.cli.common import Json, emit_json, pairs, rundir, table
+from netkernel.coreengine import CoreEngineClient, TwinSlot
+from netkernel.coreengine import schema as sc
+from netkernel.coreengine.card import Card
+from netkernel.errors import CoreEngineNotRunning, NkError, UnknownDevice
+
+
+def _look(folder: Path) -> dict[str, Any]:
+    """The card of a run directory: through CoreEngine, which owns the PF, or directly."""
+    try:
+        with CoreEngineClient(folder) as client:
+            status = sc.StatusResult.model_validate(client.request(sc.StatusRequest()))
+            vfs = client.request(sc.VfList())["vfs"]
+            params = client.request(sc.NsmRequest())
+        where, card = status.device, status.card
+    except CoreEngineNotRunning:
+        slot = TwinSlot(folder)
+        with slot.open_pf() as pf:
+            found = Card(pf)
+            where, card, vfs, params = slot.name, found.info(), None, found.params()
+    return {
+        "device": "twin" if where.startswith("twin") else where.rsplit(" ", 1)[-1],
+        "where": where,
+        "coreengine": "running" if vfs is not None else "not running",
+        "card": card.model_dump(),
+        "vfs": vfs,
+        "params": params,
+    }
+
+
+def list_devices(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the devices of this run directory."""
+    rows: list[dict[str, Any]] = []
+    try:
+        rows.append(_look(rundir(ctx)))
+    except UnknownDevice:
+        pass  # an empty list is an answer
+    if as_json:
+        emit_json({"devices": rows})
+        return
+    if not rows:
+        print("no device. Start the twin: nk-hw twin start")
+        return
+    table(
+        ["DEVICE", "WHERE", "ABI", "BUILD", "VFS", "FLOWS", "COREENGINE"],
+        [
+            (
+                row["device"],
+                row["where"],
+                row["card"]["abi"],
+                row["card"]["build_id"],
+                row["card"]["vfs"],
+                row["card"]["flows"],
+                row["coreengine"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def info(
+    ctx: typer.Context,
+    device: Annotated[str, typer.Argument(help="A device as `nk-hw list` names it.")] = "twin",
+    as_json: Json = False,
+) -> None:
+    """Show a device: capabilities, use, parameters of its network stack."""
+    try:
+        found = _look(rundir(ctx))
+    except UnknownDevice as error:
+        if device == "twin":
+            raise
+        raise _unknown(device) from error
+    if found["device"] != device:
+        raise _unknown(device)
+    if as_json:
+        emit_json(found)
+        return
+    pairs(
+        {
+            "device": found["device"],
+            "where": found["where"],
+            "coreengine": found["coreengine"],
+            **found["card"],
+            **found["params"],
+        }
+    )
+
+
+def _unknown(device: str) -> NkError:
+    return UnknownDevice(f"there is no device {device!r}")

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The PF as CoreEngine sees it: VF table, parameters, counters. The card holds the truth."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Final
+
+from netkernel import abi
+from netkernel.coreengine.schema import CardInfo, NsmParams
+from netkernel.device import Device
+from netkernel.errors import BadRequest, DeviceRefused
+
+# parameter -> register, field of it (None: the whole register)
+_PARAMS: Final[dict[str, tuple[int, abi.Field | None]]] = {
+    "rto_min_us": (abi.PF.RTO_MIN_US, None),
+    "rto_init_us": (abi.PF.RTO_INIT_US, None),
+    "rto_max_us": (abi.PF.RTO_MAX_US, None),
+    "time_wait_us": (abi.PF.TIME_WAIT_US, None),
+    "delayed_ack_us": (abi.PF.DELAYED_ACK_US, None),
+    "neigh_retry_us": (abi.PF.NEIGH_RETRY_US, None),
+    "retries_data": (abi.PF.RETRIES, abi.PF.RETRIES_DATA),
+    "retries_syn": (abi.PF.RETRIES, abi.PF.RETRIES_SYN),
+    "retries_neigh": (abi.PF.RETRIES, abi.PF.RETRIES_NEIGH),
+    "fin_wait2_us": (abi.PF.FIN_WAIT2_US, None),
+    "initial_cwnd": (abi.PF.INITIAL_CWND, abi.PF.INITIAL_CWND_VALUE),
+}
+
+
+@dataclass(frozen=True)
+class VfEntry:
+    """A row of the VF table."""
+
+    mac: str
+    ip: IPv4Interface
+    gateway: IPv4Address
+    mtu: int
+    socket_base: int
+    max_sockets: int
+
+
+@dataclass(frozen=True)
+class VfState:
+    """The status register of a row."""
+
+    enabled: bool
+    resetting: bool
+    sockets: int
+
+
+class Card:
+    """Register operations on the PF."""
+
+    def __init__(self, pf: Device) -> None:
+        if not pf.identity.is_pf:
+            raise BadRequest("this is a VF; CoreEngine needs the PF")
+        self.pf = pf
+        self.identity = pf.identity
+
+    # ---- VF table ----
+
+    def vf_enabled(self, vf: int) -> bool:
+        """The VF may be used."""
+        return bool(abi.VFE.CTRL_ENABLE.get(self._vf_read(vf, abi.VFE.CTRL)))
+
+    def vf_entry(self, vf: int) -> VfEntry:
+        """The settings of a VF, from the card."""
+        lo, hi = self._vf_read(vf, abi.VFE.MAC_LO), self._vf_read(vf, abi.VFE.MAC_HI)
+        mac = ((hi & 0xFFFF) << 32 | lo).to_bytes(6, "big")
+        address = IPv4Address(self._vf_read(vf, abi.VFE.IPV4))
+        prefix = bin(self._vf_read(vf, abi.VFE.NETMASK)).count("1")
+        return VfEntry(
+            mac=mac.hex(":"),
+            ip=IPv4Interface((address, prefix)),
+            gateway=IPv4Address(self._vf_read(vf, abi.VFE.GATEWAY)),
+            mtu=abi.VFE.MTU_VALUE.get(self._vf_read(vf, abi.VFE.MTU)),
+            socket_base=self._vf_read(vf, abi.VFE.SOCKET_BASE),
+            max_sockets=self._vf_read(vf, abi.VFE.SOCKET_COUNT),
+        )
+
+    def vf_state(self, vf: int) -> VfState:
+        """What the VF does right now."""
+        status = self._vf_read(vf, abi.VFE.STATUS)
+        return VfState(
+            enabled=bool(abi.VFE.STATUS_ENABLED.get(status)),
+            resetting=bool(abi.VFE.STATUS_RESETTING.get(status)),
+            sockets=abi.VFE.STATUS_SOCKETS.get(status),
+        )
+
+    def vf_disable(self, vf: int, wait: Callable[[Callable[[], bool], str], None]) -> None:
+        """Switch a VF off; its flows are gone when this returns."""
+        self._vf_write(vf, abi.VFE.CTRL, 0)
+        wait(lambda: not self.vf_state(vf).resetting, f"VF {vf} to be off")
+
+    def vf_program(self, vf: int, entry: VfEntry) -> None:
+        """Write the settings of a VF that is off, and switch it on."""
+        mac = int.from_bytes(bytes.fromhex(entry.mac.replace(":", "")), "big")
+        for register, value in (
+            (abi.VFE.MAC_LO, mac & 0xFFFF_FFFF),
+            (abi.VFE.MAC_HI, mac >> 32),
+            (abi.VFE.IPV4, int(entry.ip.ip)),
+            (abi.VFE.NETMASK, int(entry.ip.netmask)),
+            (abi.VFE.GATEWAY, int(entry.gateway)),
+            (abi.VFE.SOCKET_BASE, entry.socket_base),
+            (abi.VFE.SOCKET_COUNT, entry.max_sockets),
+            (abi.VFE.MTU, entry.mtu),
+        ):
+            self._vf_write(vf, register, value)
+        self._vf_write(vf, abi.VFE.CTRL, abi.VFE.CTRL_ENABLE.put(1))
+        if not self.vf_enabled(vf) or self.vf_entry(vf) != entry:
+            self._vf_write(vf, abi.VFE.CTRL, 0)
+            raise DeviceRefused(f"the card refused to enable VF {vf} with these settings")
+
+    # ---- parameters, counters ----
+
+    def seed_hash_key(self) -> None:
+        """A key that nobody outside knows, for flow hash and sequence numbers (RFC 6528)."""
+        for n in range(abi.PF.HASH_KEY_COUNT):
+            address = abi.PF.HASH_KEY + n * abi.PF.HASH_KEY_STRIDE
+            self.pf.bar_write(address, secrets.randbits(32))
+
+    def params(self) -> dict[str, int]:
+        """All parameters."""
+        values = {}
+        for name, (register, part) in _PARAMS.items():
+            word = self.pf.bar_read(register)
+            values[name] = part.get(word) if part else word
+        return values
+
+    def set_params(self, params: NsmParams) -> None:
+        """Write those that are not None."""
+        new = {**self.params(), **params.model_dump(exclude_none=True)}
+        if not new["rto_min_us"] <= new["rto_init_us"] <= new["rto_max_us"]:
+            raise BadRequest("rto_min_us <= rto_init_us <= rto_max_us must hold")
+        for name, value in params.model_dump(exclude_none=True).items():
+            register, part = _PARAMS[name]
+            if part:
+                word = self.pf.bar_read(register)
+                value = word & ~part.mask | part.put(value)
+            self.pf.bar_write(register, value)
+
+    def counters(self) -> dict[str, int]:
+        """The card's counters."""
+        return {n: self._counter(abi.PF.STATS, i) for n, i in abi.COUNTERS.items()}
+
+    def nqe_counts(self) -> dict[str, int]:
+        """NQEs by opcode."""
+        return {op.name: self._counter(abi.PF.NQE_STATS, op) for op in abi.Op}
+
+    def vf_counters(self, vf: int) -> dict[str, int]:
+        """The counters of a VF."""
+        base = abi.PF.VF_STATS + 0x80 * vf
+        return {n: self._counter(base, i) for n, i in abi.VF_COUNTERS.items()}
+
+    def info(self) -> CardInfo:
+        """Identity and use."""
+        me = self.identity
+        return CardInfo(
+            abi=f"{me.abi_major}.{me.abi_minor}",
+            build_id=f"{me.build_id:08x}",
+            vfs=me.vfs,
+            queue_sets=me.queue_sets,
+            flows=me.flows,
+            bus_bytes=me.bus_bytes,
+            flows_in_use=self.pf.bar_read(abi.PF.FLOWS_IN_USE),
+            hash_in_use=self.pf.bar_read(abi.PF.HASH_IN_USE),
+            now_us=self.pf.bar_read(abi.PF.NOW_US),
+        )
+
+    # ---- access ----
+
+    def _counter(self, base: int, index: int) -> int:
+        low = self.pf.bar_read(base + 8 * index)  # latches the high word
+        return self.pf.bar_read(base + 8 * index + 4) << 32 | low
+
+    def _vf_read(self, vf: int, register: int) -> int:
+        return self.pf.bar_read(abi.PF.VF_BASE + abi.PF.VF_STRIDE * vf + register)
+
+    def _vf_write(self, vf: int, register: int, value: int) -> None:
+        self.pf.bar_write(abi.PF.VF_BASE + abi.PF.VF_STRIDE * vf + register, value)

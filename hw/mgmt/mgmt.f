@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# Files of hw/mgmt, relative to this list.
++incdir+../abi/gen
+rtl/nk_vf_reset.v
+rtl/nk_regs.v

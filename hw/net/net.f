@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+# Files of hw/net, relative to this list.
++incdir+../abi/gen
+rtl/nk_net_sum.v
+rtl/nk_net_stage.v
+rtl/nk_tcp_options.v
+rtl/nk_net_rx.v
+rtl/nk_neigh.v
+rtl/nk_arp.v
+rtl/nk_icmp_echo.v
+rtl/nk_net_tx.v
+rtl/nk_net_tx_arb.v
+rtl/nk_net.v

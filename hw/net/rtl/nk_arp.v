@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Purpose: ARP for the VFs: answers requests for their addresses, sends requests, says what to learn (RFC 826).
+//
+//   | dst MAC | src MAC | 0806 | 0001 0800 06 04 | op | sha  | spa  | tha  | tpa  | 18 bytes 0 |
+//   0         6         12     14                20   22     28     32     38     42           60
+
+`default_nettype none
+
+module nk_arp #(
+    // Bus width in bits.
+    parameter W = 512,
+    // VFs: 1 to 64.
+    parameter NVF = 8,
+    // log2 of the bytes of a beat; follows from W, leave it.
+    parameter LW = $clog2(W/8)
+) (
+    input  wire              clk,
+    input  wire              rst,
+
+    // Addresses of the VFs.
+    input  wire [NVF*48-1:0] cfg_mac,
+    input  wire [NVF*32-1:0] cfg_ip,
+
+    // ARP frames from nk_net_rx, for one clock. `arp_room`: a request would be answered.
+    input  wire              arp_valid,
+    output wire              arp_room,
+    input  wire              arp_mine,
+    input  wire              arp_request,
+    input  wire [7:0]        arp_vf,
+    input  wire [47:0]       arp_sha,
+    input  wire [31:0]       arp_spa,
+    input  wire              arp_forged,
+
+    // To the neighbour table.
+    output wire              ln_valid,
+    output wire              ln_create,
+    output wire [31:0]       ln_ip,
+    output wire [47:0]       ln_mac,
+
+    // Requests to send: broadcast from this VF, for this address.
+    input  wire              arp_req_valid,
+    output wire              arp_req_ready,
+    input  wire [7:0]        arp_req_vf,
+    input  wire [31:0]       arp_req_ip,
+
+    // Frames, 60 bytes each.
+    output wire              m_valid,
+    input  wire              m_ready,
+    output wire [W-1:0]      m_data,
+    output wire              m_last,
+    output wire [LW:0]       m_bytes,
+
+    // Counter pulses: a frame was sent.
+    output wire              stat_tx_arp_requests,
+    output wire              stat_tx_arp_replies,
+
+    // A frame is to be sent or on its way.
+    output wire              busy
+);
+
+    localparam [31:0] BYTES      = W / 8;
+    localparam [31:0] BEATS      = (60 + BYTES - 1) / BYTES;
+    localparam [31:0] LAST_BEAT  = BEATS - 1;
+    localparam [31:0] LAST_BYTES = 60 - (BEATS - 1) * BYTES;
+
+    function [47:0] rev48;
+        input [47:0] x;
+        rev48 = {x[7:0], x[15:8], x[23:16], x[31:24], x[39:32], x[47:40]};
+    endfunction
+    function [31:0] rev32;
+        input [31:0] x;
+        rev32 = {x[7:0], x[15:8], x[23:16], x[31:24]};
+    endfunction
+
+    // ---- learn ----
+    // A probe (RFC 5227) has no sender address: answered, not learned.
+    wire spa_sane = arp_spa != 32'd0 && arp_spa[31:29] != 3'b111 && !arp_forged;
+    assign ln_valid  = arp_valid && spa_sane;
+    assign ln_create = arp_mine;
+    assign ln_ip     = arp_spa;
+    assign ln_mac    = arp_sha;
+
+    // ---- one answer waits while a frame is being sent ----
+    reg         reply_reg;
+    reg  [7:0]  reply_vf_reg;
+    reg  [47:0] reply_mac_reg;
+    reg  [31:0] reply_ip_reg;
+    wire        reply_take;
+
+    assign arp_room = !reply_reg;
+
+    always @(posedge clk) begin
+        if (reply_take)
+            reply_reg <= 1'b0;
+        if (arp_valid && arp_mine && arp_request && !reply_reg) begin
+            reply_reg     <= 1'b1;
+            reply_vf_reg  <= arp_vf;
+            reply_mac_reg <= arp_sha;
+            reply_ip_reg  <= arp_spa;
+        end
+        if (rst)
+            reply_reg <= 1'b0;
+    end
+
+    // ---- build and send ----
+    reg                sending_reg;
+    reg                is_reply_reg;
+    reg [3:0]          beat_reg;
+    reg [BEATS*W-1:0]  frame_reg;
+
+    assign reply_take    = reply_reg && !sending_reg;
+    assign arp_req_ready = !reply_reg && !sending_reg;
+
+    wire        req_take = arp_req_valid && arp_req_ready;
+    wire [7:0]  vf       = reply_reg ? reply_vf_reg : arp_req_vf;
+    wire [47:0] our_mac  = cfg_mac[{24'd0, vf} * 48 +: 48];
+    wire [31:0] our_ip   = cfg_ip[{24'd0, vf} * 32 +: 32];
+    wire [47:0] eth_dst  = reply_reg ? reply_mac_reg : {48{1'b1}};
+    wire [47:0] tha      = reply_reg ? reply_mac_reg : 48'd0;
+    wire [31:0] tpa      = reply_reg ? reply_ip_reg : arp_req_ip;
+    wire        last     = beat_reg == LAST_BEAT[3:0];
+
+    always @(posedge clk) begin
+        if (reply_take || req_take) begin
+            sending_reg  <= 1'b1;
+            is_reply_reg <= reply_take;
+            beat_reg     <= 4'd0;
+            // The first byte is in the lowest bits.
+            frame_reg    <= {{BEATS*W-42*8{1'b0}}, rev32(tpa), rev48(tha), rev32(our_ip), rev48(our_mac),
+                             reply_reg ? 8'd2 : 8'd1, 8'd0, 8'd4, 8'd6, 16'h0008, 16'h0100, 16'h0608,
+                             rev48(our_mac), rev48(eth_dst)};
+        end else if (m_valid && m_ready) begin
+            beat_reg  <= beat_reg + 4'd1;
+            frame_reg <= frame_reg >> W;
+            if (last)
+                sending_reg <= 1'b0;
+        end
+        if (rst)
+            sending_reg <= 1'b0;
+    end
+
+    assign m_valid = sending_reg;
+    assign m_data  = frame_reg[W-1:0];
+    assign m_last  = last;
+    assign m_bytes = last ? LAST_BYTES[LW:0] : BYTES[LW:0];
+
+    wire sent = m_valid && m_ready && last;
+    assign stat_tx_arp_requests = sent && !is_reply_reg;
+    assign stat_tx_arp_replies  = sent && is_reply_reg;
+
+    assign busy = reply_reg || sending_reg;
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,752 @@
+// SPDX-License-Identifier: Apache-2.0
+// Purpose: the state of all queue sets: ring places and sizes, indices, doorbells; switches queue sets on and off.
+//
+// A set is numbered vf * NQS + queue set. Every memory has one writer:
+//
+//   registers, doorbells (qreg_*)   places, sizes, moderation, tails of job and send, heads of completion
+//                                   and receive, last arm value, send barrier
+//   fetch (fc_*)                    fetch heads of job and send, completions promised, batches begun
+//   writer (wu_*)                   tails of completion and receive, heads shown to the tenant,
+//                                   promises resolved, batches ended
+//
+// and is cleared, when a set is switched on, in a clock in which its writer rests. All indices are free-running;
+// every comparison is a difference of 32 bits, so that the wrap at 2^32 needs no care.
+//
+// Send barrier: the send tail at the time of the last job doorbell. A job NQE is fetched only after the sends
+// before it, so that SHUTDOWN and CLOSE cannot overtake data that the tenant posted first.
+
+`default_nettype none
+`include "nk_abi.vh"
+
+module nk_nqe_rings #(
+    // VFs, 1 to 64.
+    parameter NVF = 8,
+    // Queue sets a VF, 1, 2, 4 or 8.
+    parameter NQS = 1,
+    // Free receive entries below which recv_room falls; 8 and those that may be on their way. Up to 64.
+    parameter RECV_NEED = 32,
+    // Number of sets and width of a set number; follow from the above, leave them.
+    parameter NR = NVF * NQS,
+    parameter SW = (NR > 1) ? $clog2(NR) : 1
+) (
+    // Clock and reset (synchronous, active high; then the memories are cleared, NR clocks).
+    input  wire              clk,
+    input  wire              rst,
+
+    // Register port, from nk_regs. One answer (qreg_rvalid) an access, reads and writes.
+    input  wire              qreg_valid,
+    output wire              qreg_ready,
+    input  wire [7:0]        qreg_vf,
+    input  wire [7:0]        qreg_qs,
+    input  wire              qreg_db,
+    input  wire [5:0]        qreg_ofs,
+    input  wire              qreg_write,
+    input  wire [31:0]       qreg_wdata,
+    output wire              qreg_rvalid,
+    output wire [31:0]       qreg_rdata,
+    output wire              qreg_err,
+
+    // State of the VFs.
+    input  wire [NVF-1:0]    vf_enabled,
+    input  wire [NVF-1:0]    vf_resetting,
+    input  wire [NVF*32-1:0] region_pages,
+
+    // Stop of a VF: its sets go off at once; `done` pulses when nothing of them is in progress.
+    input  wire              stop_vf_valid,
+    input  wire [7:0]        stop_vf,
+    output wire              stop_vf_done,
+
+    // Sets that are on; room in their receive rings (1 for a set that is off: its events go nowhere).
+    output wire [NR-1:0]     on,
+    output wire [NR-1:0]     recv_room,
+
+    // There may be work for the fetcher in this set (doorbell).
+    output wire              work_valid,
+    output wire [SW-1:0]     work_set,
+    // The interrupt condition of this set may have changed (arm, moderation); or the set is new.
+    output wire              arm_valid,
+    output wire              arm_is_arm,
+    output wire              arm_is_clear,
+    output wire [SW-1:0]     arm_set,
+
+    // Look-up for the fetcher: answer one clock after sc_read, held until the next.
+    input  wire              sc_read,
+    input  wire [SW-1:0]     sc_set,
+    output wire [31:0]       sc_job_tail,
+    output wire [31:0]       sc_job_head,
+    output wire [31:0]       sc_send_tail,
+    output wire [31:0]       sc_send_head,
+    output wire [31:0]       sc_send_bar,
+    output wire [31:0]       sc_comp_tail,
+    output wire [31:0]       sc_comp_head,
+    output wire [31:0]       sc_promised,
+    output wire [31:0]       sc_resolved,
+    output wire [14:0]       sc_log2s,
+    output wire [19:0]       sc_job_page,
+    output wire [19:0]       sc_send_page,
+    // A batch begins: fc_count NQEs from the job (0) or send (1) ring of set sc_set, whose fetch head was fc_head.
+    input  wire              fc_valid,
+    input  wire [SW-1:0]     fc_set,
+    input  wire              fc_queue,
+    input  wire [31:0]       fc_head,
+    input  wire [31:0]       fc_promised,
+    input  wire [3:0]        fc_count,
+    // The fetcher holds values of set fc_set.
+    input  wire              fc_active,
+
+    // Look-up for the writer.
+    input  wire              wr_read,
+    input  wire [SW-1:0]     wr_set,
+    output wire              wr_on,
+    output wire [31:0]       wr_comp_tail,
+    output wire [31:0]       wr_recv_tail,
+    output wire [31:0]       wr_recv_head,
+    output wire [31:0]       wr_job_done,
+    output wire [31:0]       wr_send_done,
+    output wire [9:0]        wr_log2s,
+    output wire [19:0]       wr_comp_page,
+    output wire [19:0]       wr_recv_page,
+    output wire [19:0]       wr_stat_page,
+    // What the writer did in set wr_set, in the order of the queue; wu_done ends a batch of wu_count NQEs.
+    input  wire              wu_comp,
+    input  wire              wu_recv,
+    input  wire              wu_resolved,
+    input  wire              wu_done,
+    input  wire              wu_queue,
+    input  wire [3:0]        wu_count,
+    // The writer works for set wr_set.
+    input  wire              wr_active,
+
+    // Look-up for the interrupts: entries beyond the heads.
+    input  wire              ir_read,
+    input  wire [SW-1:0]     ir_set,
+    output wire              ir_on,
+    output wire [31:0]       ir_comp_pend,
+    output wire [31:0]       ir_recv_pend,
+    output wire [15:0]       ir_usecs,
+    output wire [7:0]        ir_count,
+    // An interrupt of set ir_set is on its way.
+    input  wire              ir_active,
+
+    // Doorbells refused: pulse, and a VF counter source.
+    output wire              stat_doorbell_errors,
+    output wire              vfc_valid,
+    input  wire              vfc_ready,
+    output wire [7:0]        vfc_vf,
+
+    output wire              busy
+);
+
+    localparam QSW = $clog2(NQS);
+    localparam VW = (NVF > 1) ? $clog2(NVF) : 1;
+    localparam [31:0] NR_MINUS_1 = NR - 1;
+    localparam [SW-1:0] LAST_SET = NR_MINUS_1[SW-1:0];
+    // log2 of the NQEs in a page.
+    localparam NPP_LOG2 = $clog2(`NK_LIM_PAGE / `NK_NQE_BYTES);
+    localparam [31:0] SIZES_RESET = `NK_QS_SIZES_RESET;
+
+    initial begin
+        if (NVF < 1 || NVF > 64 || !(NQS == 1 || NQS == 2 || NQS == 4 || NQS == 8)
+            || RECV_NEED < 8 || RECV_NEED > 64) begin
+            $display("%m: NVF = %0d, NQS = %0d, RECV_NEED = %0d: illegal", NVF, NQS, RECV_NEED);
+            $finish;
+        end
+    end
+
+    function [SW-1:0] set_of;
+        input [7:0] vf;
+        input [7:0] qs;
+        reg [15:0] full_unused;
+        begin
+            full_unused = ({8'd0, vf} << QSW) | {8'd0, qs};
+            set_of = full_unused[SW-1:0];
+        end
+    endfunction
+
+    // Ring entries in whole pages.
+    function [20:0] pages_of;
+        input [7:0] log2;
+        begin
+            pages_of = (log2 <= NPP_LOG2[7:0]) ? 21'd1 : 21'd1 << (log2 - NPP_LOG2[7:0]);
+        end
+    endfunction
+
+    function log2_ok;
+        input [7:0] log2;
+        begin
+            log2_ok = log2 >= `NK_LIM_QUEUE_LOG2_MIN && log2 <= `NK_LIM_QUEUE_LOG2_MAX;
+        end
+    endfunction
+
+    // ---------------------------------------------------------------------------------- memories
+
+    // written by the registers
+    reg [31:0] job_base   [0:NR-1];
+    reg [31:0] comp_base  [0:NR-1];
+    reg [31:0] send_base  [0:NR-1];
+    reg [31:0] recv_base  [0:NR-1];
+    reg [31:0] sizes      [0:NR-1];
+    reg [31:0] stat_base  [0:NR-1];
+    reg [23:0] moderation [0:NR-1];
+    reg [31:0] job_tail   [0:NR-1];
+    reg [31:0] send_tail  [0:NR-1];
+    reg [31:0] comp_head  [0:NR-1];
+    reg [31:0] recv_head  [0:NR-1];
+    reg [31:0] arm_last   [0:NR-1];
+    reg [31:0] send_bar   [0:NR-1];
+    // written by the fetcher
+    reg [31:0] job_head   [0:NR-1];
+    reg [31:0] send_head  [0:NR-1];
+    reg [31:0] promised   [0:NR-1];
+    reg [3:0]  begun      [0:NR-1];
+    // written by the writer
+    reg [31:0] comp_tail  [0:NR-1];
+    reg [31:0] recv_tail  [0:NR-1];
+    reg [31:0] job_done   [0:NR-1];
+    reg [31:0] send_done  [0:NR-1];
+    reg [31:0] resolved   [0:NR-1];
+    reg [3:0]  ended      [0:NR-1];
+
+    reg [NR-1:0] on_reg;
+    reg [NR-1:0] room_reg;
+
+    assign on        = on_reg;
+    assign recv_room = room_reg | ~on_reg;
+
+    // ------------------------------------------------------------------------------ register port
+
+    localparam [2:0] Q_INIT = 3'd0, Q_IDLE = 3'd1, Q_READ = 3'd2, Q_ACT = 3'd3, Q_CHECK = 3'd4,
+                     Q_CLEAR = 3'd5, Q_COUNT = 3'd6, Q_ANSWER = 3'd7;
+
+    reg [2:0]    q_state_reg;
+    reg [SW-1:0] q_set_reg;
+    reg [7:0]    q_vf_reg;
+    reg          q_db_reg;
+    reg [5:0]    q_ofs_reg;
+    reg          q_write_reg;
+    reg [31:0]   q_wdata_reg;
+    reg [31:0]   q_rdata_reg;
+    reg          q_err_reg;
+    reg          q_allowed_reg;
+    // Which ring the enable check looks at: 0 to 3 as the queues, 4 the status block.
+    reg [2:0]    q_step_reg;
+
+    // The set's state, read in Q_READ.
+    reg [31:0]   q_job_base_reg;
+    reg [31:0]   q_comp_base_reg;
+    reg [31:0]   q_send_base_reg;
+    reg [31:0]   q_recv_base_reg;
+    reg [31:0]   q_sizes_reg;
+    reg [31:0]   q_stat_base_reg;
+    reg [23:0]   q_moder_reg;
+    reg [31:0]   q_job_tail_reg;
+    reg [31:0]   q_send_tail_reg;
+    reg [31:0]   q_comp_head_reg;
+    reg [31:0]   q_recv_head_reg;
+    reg [31:0]   q_arm_last_reg;
+    reg [31:0]   q_job_done_reg;
+    reg [31:0]   q_send_done_reg;
+    reg [31:0]   q_comp_tail_reg;
+    reg [31:0]   q_recv_tail_reg;
+    reg [31:0]   q_pages_reg;
+    reg          q_on_reg;
+    reg          q_drain_reg;
+
+    // Is anything of a set in progress? Asked for one set at a time.
+    function in_progress;
+        input [SW-1:0] set;
+        input [3:0]    set_begun;
+        input [3:0]    set_ended;
+        begin
+            in_progress = set_begun != set_ended || (fc_active && fc_set == set)
+                       || (wr_active && wr_set == set) || (ir_active && ir_set == set);
+        end
+    endfunction
+
+    // Doorbell rules. Entries between head and tail never exceed the ring; heads never pass tails;
+    // nothing ever moves back: a value behind the old one differs from it by almost 2^32.
+    wire [31:0] job_adv   = q_wdata_reg - q_job_tail_reg;
+    wire [31:0] job_free  = (32'd1 << q_sizes_reg[4:0]) - (q_job_tail_reg - q_job_done_reg);
+    wire [31:0] send_adv  = q_wdata_reg - q_send_tail_reg;
+    wire [31:0] send_free = (32'd1 << q_sizes_reg[20:16]) - (q_send_tail_reg - q_send_done_reg);
+    wire        job_ok    = job_adv <= job_free;
+    wire        send_ok   = send_adv <= send_free;
+    wire        comp_ok   = q_wdata_reg - q_comp_head_reg <= q_comp_tail_reg - q_comp_head_reg;
+    wire        recv_ok   = q_wdata_reg - q_recv_head_reg <= q_recv_tail_reg - q_recv_head_reg;
+
+    // Enable check: one ring a clock.
+    reg  [31:0] chk_page;
+    reg  [7:0]  chk_log2;
+
+    always @* begin
+        case (q_step_reg)
+            3'd0:    begin chk_page = q_job_base_reg;  chk_log2 = q_sizes_reg[7:0];   end
+            3'd1:    begin chk_page = q_comp_base_reg; chk_log2 = q_sizes_reg[15:8];  end
+            3'd2:    begin chk_page = q_send_base_reg; chk_log2 = q_sizes_reg[23:16]; end
+            3'd3:    begin chk_page = q_recv_base_reg; chk_log2 = q_sizes_reg[31:24]; end
+            default: begin chk_page = q_stat_base_reg; chk_log2 = `NK_LIM_QUEUE_LOG2_MIN; end
+        endcase
+    end
+
+    wire [32:0] chk_end = {1'b0, chk_page} + {12'd0, pages_of(chk_log2)};
+    wire        chk_ok  = log2_ok(chk_log2) && chk_end <= {1'b0, q_pages_reg};
+
+    wire writers_rest = !fc_valid && !wu_comp && !wu_recv && !wu_resolved && !wu_done;
+    wire clear        = q_state_reg == Q_CLEAR && writers_rest;
+    wire init         = q_state_reg == Q_INIT;
+    wire act_write    = q_state_reg == Q_ACT && q_write_reg;
+    wire cfg_write    = act_write && !q_db_reg;
+    wire db_write     = act_write && q_db_reg && q_on_reg;
+    // Ring registers hold still while the card uses them.
+    wire ring_write   = cfg_write && !q_on_reg && !q_drain_reg;
+
+    wire db_job  = db_write && {26'd0, q_ofs_reg} == `NK_DB_JOB_TAIL_OFS;
+    wire db_send = db_write && {26'd0, q_ofs_reg} == `NK_DB_SEND_TAIL_OFS;
+    wire db_comp = db_write && {26'd0, q_ofs_reg} == `NK_DB_COMPLETION_HEAD_OFS;
+    wire db_recv = db_write && {26'd0, q_ofs_reg} == `NK_DB_RECEIVE_HEAD_OFS;
+    wire db_arm  = db_write && {26'd0, q_ofs_reg} == `NK_DB_IRQ_ARM_OFS;
+    wire moder_write = cfg_write && {26'd0, q_ofs_reg} == `NK_QS_IRQ_MODERATION_OFS;
+    wire recv_move   = db_recv && recv_ok;
+
+    reg          work_valid_reg;
+    reg          arm_valid_reg;
+    reg          arm_is_arm_reg;
+    reg          arm_is_clear_reg;
+    reg          stat_db_reg;
+
+    assign qreg_ready   = q_state_reg == Q_IDLE;
+    assign qreg_rvalid  = q_state_reg == Q_ANSWER;
+    assign qreg_rdata   = q_rdata_reg;
+    assign qreg_err     = q_err_reg;
+    assign work_valid   = work_valid_reg;
+    assign work_set     = q_set_reg;
+    assign arm_valid    = arm_valid_reg;
+    assign arm_is_arm   = arm_is_arm_reg;
+    assign arm_is_clear = arm_is_clear_reg;
+    assign arm_set      = q_set_reg;
+    assign stat_doorbell_errors = stat_db_reg;
+    assign vfc_valid    = q_state_reg == Q_COUNT;
+    assign vfc_vf       = q_vf_reg;
+
+    always @(posedge clk) begin
+        work_valid_reg   <= 1'b0;
+        arm_valid_reg    <= 1'b0;
+        arm_is_arm_reg   <= 1'b0;
+        arm_is_clear_reg <= 1'b0;
+        stat_db_reg      <= 1'b0;
+
+        case (q_state_reg)
+            Q_INIT: begin
+                q_set_reg <= q_set_reg + {{SW-1{1'b0}}, 1'b1};
+                if (q_set_reg == LAST_SET)
+                    q_state_reg <= Q_IDLE;
+            end
+
+            Q_IDLE:
+                if (qreg_valid) begin
+                    q_set_reg   <= set_of(qreg_vf, qreg_qs);
+                    q_vf_reg    <= qreg_vf;
+                    q_db_reg    <= qreg_db;
+                    q_ofs_reg   <= qreg_ofs;
+                    q_write_reg <= qreg_write;
+                    q_wdata_reg <= qreg_wdata;
+                    q_state_reg <= Q_READ;
+                end
+
+            Q_READ: begin
+                q_job_base_reg  <= job_base[q_set_reg];
+                q_comp_base_reg <= comp_base[q_set_reg];
+                q_send_base_reg <= send_base[q_set_reg];
+                q_recv_base_reg <= recv_base[q_set_reg];
+                q_sizes_reg     <= sizes[q_set_reg];
+                q_stat_base_reg <= stat_base[q_set_reg];
+                q_moder_reg     <= moderation[q_set_reg];
+                q_job_tail_reg  <= job_tail[q_set_reg];
+                q_send_tail_reg <= send_tail[q_set_reg];
+                q_comp_head_reg <= comp_head[q_set_reg];
+                q_recv_head_reg <= recv_head[q_set_reg];
+                q_arm_last_reg  <= arm_last[q_set_reg];
+                q_job_done_reg  <= job_done[q_set_reg];
+                q_send_done_reg <= send_done[q_set_reg];
+                q_comp_tail_reg <= comp_tail[q_set_reg];
+                q_recv_tail_reg <= recv_tail[q_set_reg];
+                q_on_reg        <= on_reg[q_set_reg];
+                q_drain_reg     <= in_progress(q_set_reg, begun[q_set_reg], ended[q_set_reg]);
+                q_allowed_reg   <= vf_enabled[q_vf_reg[VW-1:0]] && !vf_resetting[q_vf_reg[VW-1:0]];
+                q_pages_reg     <= region_pages[{q_vf_reg[VW-1:0], 5'd0} +: 32];
+                q_state_reg     <= Q_ACT;
+                q_err_reg       <= 1'b0;
+                q_rdata_reg     <= 32'd0;
+                q_step_reg      <= 3'd0;
+            end
+
+            Q_ACT: begin
+                q_state_reg <= Q_ANSWER;
+                if (!q_write_reg && !q_db_reg) begin
+                    case ({26'd0, q_ofs_reg})
+                        `NK_QS_JOB_BASE_OFS:        q_rdata_reg <= q_job_base_reg;
+                        `NK_QS_COMPLETION_BASE_OFS: q_rdata_reg <= q_comp_base_reg;
+                        `NK_QS_SEND_BASE_OFS:       q_rdata_reg <= q_send_base_reg;
+                        `NK_QS_RECEIVE_BASE_OFS:    q_rdata_reg <= q_recv_base_reg;
+                        `NK_QS_SIZES_OFS:           q_rdata_reg <= q_sizes_reg;
+                        `NK_QS_STATUS_BASE_OFS:     q_rdata_reg <= q_stat_base_reg;
+                        // 1 until nothing of the set is in progress: only then can it be switched on again.
+                        `NK_QS_CTRL_OFS:            q_rdata_reg <= {31'd0, q_on_reg || q_drain_reg};
+                        `NK_QS_IRQ_MODERATION_OFS:  q_rdata_reg <= {8'd0, q_moder_reg};
+                        `NK_QS_JOB_HEAD_OFS:        q_rdata_reg <= q_job_done_reg;
+                        `NK_QS_SEND_HEAD_OFS:       q_rdata_reg <= q_send_done_reg;
+                        `NK_QS_COMPLETION_TAIL_OFS: q_rdata_reg <= q_comp_tail_reg;
+                        `NK_QS_RECEIVE_TAIL_OFS:    q_rdata_reg <= q_recv_tail_reg;
+                        default:                    q_err_reg   <= 1'b1;
+                    endcase
+                end else if (!q_write_reg) begin
+                    case ({26'd0, q_ofs_reg})
+                        `NK_DB_JOB_TAIL_OFS:        q_rdata_reg <= q_job_tail_reg;
+                        `NK_DB_SEND_TAIL_OFS:       q_rdata_reg <= q_send_tail_reg;
+                        `NK_DB_COMPLETION_HEAD_OFS: q_rdata_reg <= q_comp_head_reg;
+                        `NK_DB_RECEIVE_HEAD_OFS:    q_rdata_reg <= q_recv_head_reg;
+                        `NK_DB_IRQ_ARM_OFS:         q_rdata_reg <= q_arm_last_reg;
+                        default:                    q_err_reg   <= 1'b1;
+                    endcase
+                end else if (!q_db_reg) begin
+                    case ({26'd0, q_ofs_reg})
+                        `NK_QS_JOB_BASE_OFS, `NK_QS_COMPLETION_BASE_OFS, `NK_QS_SEND_BASE_OFS,
+                        `NK_QS_RECEIVE_BASE_OFS, `NK_QS_SIZES_OFS, `NK_QS_STATUS_BASE_OFS:
+                            q_err_reg <= !ring_write;
+                        `NK_QS_IRQ_MODERATION_OFS:
+                            arm_valid_reg <= 1'b1;
+                        `NK_QS_CTRL_OFS:
+                            if (q_wdata_reg[0] && !q_on_reg) begin
+                                q_err_reg   <= !q_allowed_reg || q_drain_reg;
+                                q_state_reg <= (q_allowed_reg && !q_drain_reg) ? Q_CHECK : Q_ANSWER;
+                            end
+                        default:
+                            q_err_reg <= 1'b1;
+                    endcase
+                end else begin
+                    case ({26'd0, q_ofs_reg})
+                        `NK_DB_JOB_TAIL_OFS, `NK_DB_SEND_TAIL_OFS, `NK_DB_COMPLETION_HEAD_OFS,
+                        `NK_DB_RECEIVE_HEAD_OFS, `NK_DB_IRQ_ARM_OFS:
+                            if (!q_on_reg || (db_job && !job_ok) || (db_send && !send_ok)
+                                || (db_comp && !comp_ok) || (db_recv && !recv_ok)) begin
+                                stat_db_reg <= 1'b1;
+                                q_state_reg <= Q_COUNT;
+                            end
+                        default:
+                            q_err_reg <= 1'b1;
+                    endcase
+                    work_valid_reg <= db_job || db_send || db_comp;
+                    arm_valid_reg  <= db_arm && q_wdata_reg != q_arm_last_reg;
+                    arm_is_arm_reg <= db_arm && q_wdata_reg != q_arm_last_reg;
+                end
+            end
+
+            Q_CHECK: begin
+                q_step_reg <= q_step_reg + 3'd1;
+                if (!chk_ok) begin
+                    q_err_reg   <= 1'b1;
+                    q_state_reg <= Q_ANSWER;
+                end else if (q_step_reg == 3'd4) begin
+                    q_state_reg <= Q_CLEAR;
+                end
+            end
+
+            Q_CLEAR:
+                if (writers_rest) begin
+                    arm_valid_reg    <= 1'b1;
+                    arm_is_clear_reg <= 1'b1;
+                    q_state_reg      <= Q_ANSWER;
+                end
+
+            Q_COUNT:
+                if (vfc_ready)
+                    q_state_reg <= Q_ANSWER;
+
+            default: // Q_ANSWER
+                q_state_reg <= Q_IDLE;
+        endcase
+
+        if (rst) begin
+            q_state_reg <= Q_INIT;
+            q_set_reg   <= {SW{1'b0}};
+        end
+    end
+
+    // ------------------------------------------------- memories of the registers and the doorbells
+
+    always @(posedge clk) begin
+        if (init) begin
+            job_base[q_set_reg]   <= 32'd0;
+            comp_base[q_set_reg]  <= 32'd0;
+            send_base[q_set_reg]  <= 32'd0;
+            recv_base[q_set_reg]  <= 32'd0;
+            sizes[q_set_reg]      <= SIZES_RESET;
+            stat_base[q_set_reg]  <= 32'd0;
+            moderation[q_set_reg] <= 24'd0;
+        end else if (ring_write) begin
+            case ({26'd0, q_ofs_reg})
+                `NK_QS_JOB_BASE_OFS:        job_base[q_set_reg]  <= q_wdata_reg;
+                `NK_QS_COMPLETION_BASE_OFS: comp_base[q_set_reg] <= q_wdata_reg;
+                `NK_QS_SEND_BASE_OFS:       send_base[q_set_reg] <= q_wdata_reg;
+                `NK_QS_RECEIVE_BASE_OFS:    recv_base[q_set_reg] <= q_wdata_reg;
+                `NK_QS_SIZES_OFS:           sizes[q_set_reg]     <= q_wdata_reg;
+                `NK_QS_STATUS_BASE_OFS:     stat_base[q_set_reg] <= q_wdata_reg;
+                default: ;
+            endcase
+        end
+        if (moder_write)
+            moderation[q_set_reg] <= q_wdata_reg[23:0];
+
+        if (init || clear) begin
+            job_tail[q_set_reg]  <= 32'd0;
+            send_tail[q_set_reg] <= 32'd0;
+            comp_head[q_set_reg] <= 32'd0;
+            recv_head[q_set_reg] <= 32'd0;
+            arm_last[q_set_reg]  <= 32'd0;
+            send_bar[q_set_reg]  <= 32'd0;
+        end else begin
+            if (db_job && job_ok) begin
+                job_tail[q_set_reg] <= q_wdata_reg;
+                send_bar[q_set_reg] <= q_send_tail_reg;
+            end
+            if (db_send && send_ok)
+                send_tail[q_set_reg] <= q_wdata_reg;
+            if (db_comp && comp_ok)
+                comp_head[q_set_reg] <= q_wdata_reg;
+            if (recv_move)
+                recv_head[q_set_reg] <= q_wdata_reg;
+            if (db_arm)
+                arm_last[q_set_reg] <= q_wdata_reg;
+        end
+    end
+
+    // --------------------------------------------------------------------- memories of the fetcher
+
+    wire [31:0] fc_next = fc_head + {28'd0, fc_count};
+
+    always @(posedge clk) begin
+        if (init || clear) begin
+            job_head[q_set_reg]  <= 32'd0;
+            send_head[q_set_reg] <= 32'd0;
+            promised[q_set_reg]  <= 32'd0;
+            begun[q_set_reg]     <= 4'd0;
+        end else if (fc_valid) begin
+            if (fc_queue)
+                send_head[fc_set] <= fc_next;
+            else
+                job_head[fc_set] <= fc_next;
+            promised[fc_set] <= fc_promised + {28'd0, fc_count};
+            begun[fc_set]    <= begun[fc_set] + 4'd1;
+        end
+    end
+
+    reg [31:0] sc_job_tail_reg;
+    reg [31:0] sc_job_head_reg;
+    reg [31:0] sc_send_tail_reg;
+    reg [31:0] sc_send_head_reg;
+    reg [31:0] sc_send_bar_reg;
+    reg [31:0] sc_comp_tail_reg;
+    reg [31:0] sc_comp_head_reg;
+    reg [31:0] sc_promised_reg;
+    reg [31:0] sc_resolved_reg;
+    reg [14:0] sc_log2s_reg;
+    reg [19:0] sc_job_page_reg;
+    reg [19:0] sc_send_page_reg;
+
+    // Bits of SIZES that a legal size needs.
+    function [4:0] log2_field;
+        input [31:0] all;
+        input [1:0]  queue;
+        reg [31:0] shifted_unused;
+        begin
+            shifted_unused = all >> {queue, 3'd0};
+            log2_field = shifted_unused[4:0];
+        end
+    endfunction
+
+    function [19:0] page_field;
+        input [31:0] base_unused;
+        begin
+            // An enabled ring lies in a region of at most 2^20 pages.
+            page_field = base_unused[19:0];
+        end
+    endfunction
+
+    always @(posedge clk) begin
+        if (sc_read) begin
+            sc_job_tail_reg  <= job_tail[sc_set];
+            sc_job_head_reg  <= job_head[sc_set];
+            sc_send_tail_reg <= send_tail[sc_set];
+            sc_send_head_reg <= send_head[sc_set];
+            sc_send_bar_reg  <= send_bar[sc_set];
+            sc_comp_tail_reg <= comp_tail[sc_set];
+            sc_comp_head_reg <= comp_head[sc_set];
+            sc_promised_reg  <= promised[sc_set];
+            sc_resolved_reg  <= resolved[sc_set];
+            sc_log2s_reg     <= {log2_field(sizes[sc_set], 2'd2), log2_field(sizes[sc_set], 2'd1),
+                                 log2_field(sizes[sc_set], 2'd0)};
+            sc_job_page_reg  <= page_field(job_base[sc_set]);
+            sc_send_page_reg <= page_field(send_base[sc_set]);
+        end
+    end
+
+    assign sc_job_tail  = sc_job_tail_reg;
+    assign sc_job_head  = sc_job_head_reg;
+    assign sc_send_tail = sc_send_tail_reg;
+    assign sc_send_head = sc_send_head_reg;
+    assign sc_send_bar  = sc_send_bar_reg;
+    assign sc_comp_tail = sc_comp_tail_reg;
+    assign sc_comp_head = sc_comp_head_reg;
+    assign sc_promised  = sc_promised_reg;
+    assign sc_resolved  = sc_resolved_reg;
+    assign sc_log2s     = sc_log2s_reg;
+    assign sc_job_page  = sc_job_page_reg;
+    assign sc_send_page = sc_send_page_reg;
+
+    // ---------------------------------------------------------------------- memories of the writer
+
+    reg        wr_on_reg;
+    reg [31:0] wr_comp_tail_reg;
+    reg [31:0] wr_recv_tail_reg;
+    reg [31:0] wr_recv_head_reg;
+    reg [31:0] wr_job_done_reg;
+    reg [31:0] wr_send_done_reg;
+    reg [9:0]  wr_log2s_reg;
+    reg [19:0] wr_comp_page_reg;
+    reg [19:0] wr_recv_page_reg;
+    reg [19:0] wr_stat_page_reg;
+
+    always @(posedge clk) begin
+        if (init || clear) begin
+            comp_tail[q_set_reg] <= 32'd0;
+            recv_tail[q_set_reg] <= 32'd0;
+            job_done[q_set_reg]  <= 32'd0;
+            send_done[q_set_reg] <= 32'd0;
+            resolved[q_set_reg]  <= 32'd0;
+            ended[q_set_reg]     <= 4'd0;
+        end else begin
+            if (wu_comp)
+                comp_tail[wr_set] <= comp_tail[wr_set] + 32'd1;
+            if (wu_recv)
+                recv_tail[wr_set] <= recv_tail[wr_set] + 32'd1;
+            if (wu_resolved)
+                resolved[wr_set] <= resolved[wr_set] + 32'd1;
+            if (wu_done) begin
+                if (wu_queue)
+                    send_done[wr_set] <= send_done[wr_set] + {28'd0, wu_count};
+                else
+                    job_done[wr_set] <= job_done[wr_set] + {28'd0, wu_count};
+                ended[wr_set] <= ended[wr_set] + 4'd1;
+            end
+        end
+        if (wr_read) begin
+            wr_on_reg        <= on_reg[wr_set];
+            wr_comp_tail_reg <= comp_tail[wr_set];
+            wr_recv_tail_reg <= recv_tail[wr_set];
+            wr_recv_head_reg <= recv_head[wr_set];
+            wr_job_done_reg  <= job_done[wr_set];
+            wr_send_done_reg <= send_done[wr_set];
+            wr_log2s_reg     <= {log2_field(sizes[wr_set], 2'd3), log2_field(sizes[wr_set], 2'd1)};
+            wr_comp_page_reg <= page_field(comp_base[wr_set]);
+            wr_recv_page_reg <= page_field(recv_base[wr_set]);
+            wr_stat_page_reg <= page_field(stat_base[wr_set]);
+        end
+    end
+
+    assign wr_on        = wr_on_reg;
+    assign wr_comp_tail = wr_comp_tail_reg;
+    assign wr_recv_tail = wr_recv_tail_reg;
+    assign wr_recv_head = wr_recv_head_reg;
+    assign wr_job_done  = wr_job_done_reg;
+    assign wr_send_done = wr_send_done_reg;
+    assign wr_log2s     = wr_log2s_reg;
+    assign wr_comp_page = wr_comp_page_reg;
+    assign wr_recv_page = wr_recv_page_reg;
+    assign wr_stat_page = wr_stat_page_reg;
+
+    // ------------------------------------------------------------------------- room, on and stop
+
+    // Room is worked out anew where a head or a tail moves. Both may move in one clock, in one set.
+    wire        same      = recv_move && wu_recv && q_set_reg == wr_set;
+    wire [31:0] ev_used   = recv_tail[wr_set] + 32'd1 - (same ? q_wdata_reg : recv_head[wr_set]);
+    wire [31:0] ev_size   = 32'd1 << log2_field(sizes[wr_set], 2'd3);
+    wire [31:0] db_used   = recv_tail[q_set_reg] + {31'd0, same} - q_wdata_reg;
+    wire [31:0] db_size   = 32'd1 << q_sizes_reg[28:24];
+    localparam [31:0] NEED = RECV_NEED;
+
+    localparam [1:0] S_IDLE = 2'd0, S_WAIT = 2'd1, S_DONE = 2'd2;
+    reg [1:0]    s_state_reg;
+    reg [SW-1:0] s_set_reg;
+    reg [3:0]    s_left_reg;
+
+    assign stop_vf_done = s_state_reg == S_DONE;
+    assign busy         = q_state_reg != Q_IDLE || s_state_reg != S_IDLE || work_valid_reg || arm_valid_reg;
+
+    integer k;
+
+    always @(posedge clk) begin
+        if (wu_recv)
+            room_reg[wr_set] <= ev_size - ev_used >= NEED;
+        if (recv_move)
+            room_reg[q_set_reg] <= db_size - db_used >= NEED;
+
+        if (clear) begin
+            on_reg[q_set_reg]   <= 1'b1;
+            room_reg[q_set_reg] <= 1'b1;
+        end
+        if (cfg_write && {26'd0, q_ofs_reg} == `NK_QS_CTRL_OFS && !q_wdata_reg[0])
+            on_reg[q_set_reg] <= 1'b0;
+
+        case (s_state_reg)
+            S_IDLE:
+                if (stop_vf_valid) begin
+                    // No set can be on its way to on: nk_regs said `resetting` before.
+                    for (k = 0; k < NQS; k = k + 1)
+                        on_reg[set_of(stop_vf, k[7:0])] <= 1'b0;
+                    s_set_reg   <= set_of(stop_vf, 8'd0);
+                    s_left_reg  <= NQS[3:0];
+                    s_state_reg <= S_WAIT;
+                end
+            S_WAIT:
+                if (s_left_reg == 4'd0) begin
+                    s_state_reg <= S_DONE;
+                end else if (!in_progress(s_set_reg, begun[s_set_reg], ended[s_set_reg])) begin
+                    s_left_reg <= s_left_reg - 4'd1;
+                    s_set_reg  <= s_set_reg + {{SW-1{1'b0}}, 1'b1};
+                end
+            default:
+                s_state_reg <= S_IDLE;
+        endcase
+
+        if (rst) begin
+            on_reg      <= {NR{1'b0}};
+            room_reg    <= {NR{1'b1}};
+            s_state_reg <= S_IDLE;
+        end
+    end
+
+    // ----------------------------------------------------------------------- look-up of interrupts
+
+    reg        ir_on_reg;
+    reg [31:0] ir_comp_pend_reg;
+    reg [31:0] ir_recv_pend_reg;
+    reg [23:0] ir_moder_reg;
+
+    always @(posedge clk) begin
+        if (ir_read) begin
+            ir_on_reg        <= on_reg[ir_set];
+            ir_comp_pend_reg <= comp_tail[ir_set] - comp_head[ir_set];
+            ir_recv_pend_reg <= recv_tail[ir_set] - recv_head[ir_set];
+            ir_moder_reg     <= moderation[ir_set];
+        end
+    end
+
+    assign ir_on        = ir_on_reg;
+    assign ir_comp_pend = ir_comp_pend_reg;
+    assign ir_recv_pend = ir_recv_pend_reg;
+    assign ir_usecs     = ir_moder_reg[15:0];
+    assign ir_count     = ir_moder_reg[23:16];
+
+endmodule
+
+`default_nettype wire

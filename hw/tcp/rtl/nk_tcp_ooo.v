@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Purpose: merges a received segment into the intervals of data held beyond rcv_nxt (combinational).
+//
+// All work is on offsets from rcv_nxt, so sequence numbers may wrap. The intervals are ordered, disjoint,
+// not adjacent, above rcv_nxt, and the valid ones come first; what comes out is so again. The intervals
+// that the segment touches or overlaps are neighbours: [first touched .. last touched] becomes one.
+
+`default_nettype none
+
+module nk_tcp_ooo #(
+    // Number of intervals, 1 to 8.
+    parameter N = 4
+) (
+    // Next sequence number expected.
+    input  wire [31:0]     rcv_nxt,
+
+    // Intervals held, [start, end), interval 0 in the lowest bits.
+    input  wire [N-1:0]    iv_valid,
+    input  wire [N*32-1:0] iv_start,
+    input  wire [N*32-1:0] iv_end,
+
+    // The segment [seg_start, seg_end): at or above rcv_nxt, within the window.
+    input  wire [31:0]     seg_start,
+    input  wire [31:0]     seg_end,
+
+    // Intervals afterwards.
+    output wire [N-1:0]    iv_valid_out,
+    output wire [N*32-1:0] iv_start_out,
+    output wire [N*32-1:0] iv_end_out,
+
+    // The new rcv_nxt; rcv_nxt when the segment does not start there.
+    output wire [31:0]     in_order_end,
+    // Would need one interval more: drop the segment. The intervals stay.
+    output wire            no_room,
+    // No new byte. The intervals stay.
+    output wire            duplicate
+);
+
+    initial begin
+        if (N < 1 || N > 8) begin
+            $display("%m: N = %0d (1 to 8)", N);
+            $finish;
+        end
+    end
+
+    wire [31:0] seg_s    = seg_start - rcv_nxt;
+    wire [31:0] seg_e    = seg_end - rcv_nxt;
+    wire        empty    = seg_start == seg_end;
+    wire        in_order = seg_s == 32'd0 && !empty;
+
+    // Each interval lies below the segment, touches it, or lies above it (or is not there).
+    reg [N-1:0] below;
+    reg [N-1:0] touch;
+    reg [N-1:0] covers;
+    // The union of the segment and what it touches.
+    reg [31:0]  merged_s;
+    reg [31:0]  merged_e;
+    reg [31:0]  s;
+    reg [31:0]  e;
+    integer     i;
+
+    always @* begin
+        below    = {N{1'b0}};
+        touch    = {N{1'b0}};
+        covers   = {N{1'b0}};
+        merged_s = seg_start;
+        merged_e = seg_end;
+        for (i = 0; i < N; i = i + 1) begin
+            s         = iv_start[32*i +: 32] - rcv_nxt;
+            e         = iv_end[32*i +: 32] - rcv_nxt;
+            below[i]  = iv_valid[i] && e < seg_s;
+            touch[i]  = iv_valid[i] && e >= seg_s && s <= seg_e;
+            covers[i] = iv_valid[i] && s <= seg_s && seg_e <= e;
+            // At most one touched interval begins below the segment, at most one ends above it.
+            if (touch[i] && s < seg_s)
+                merged_s = iv_start[32*i +: 32];
+            if (touch[i] && e > seg_e)
+                merged_e = iv_end[32*i +: 32];
+        end
+    end
+
+    assign duplicate    = empty || (|covers);
+    assign no_room      = !in_order && !duplicate && (&iv_valid) && !(|touch);
+    assign in_order_end = in_order ? merged_e : rcv_nxt;
+
+    // Entry k afterwards: below the merged one the same entry; behind it the untouched ones move up over
+    // the touched ones, or down by one place when nothing was touched. In order there is no merged entry:
+    // it counts as one more touched.
+    reg [3:0]      gone;
+    reg [N-1:0]    out_valid;
+    reg [N*32-1:0] out_start;
+    reg [N*32-1:0] out_end;
+    reg            merged_here;
+    integer        j;
+    integer        k;
+    integer        d;
+
+    always @* begin
+        gone = {3'd0, in_order};
+        for (j = 0; j < N; j = j + 1)
+            gone = gone + {3'd0, touch[j]};
+
+        out_valid = iv_valid;
+        out_start = iv_start;
+        out_end   = iv_end;
+        d         = 0;
+        // The merged interval stands in the first place behind those below it.
+        merged_here = !in_order;
+        if (!duplicate && !no_room) begin
+            for (k = 0; k < N; k = k + 1) begin
+                if (!below[k]) begin
+                    out_valid[k] = merged_here;
+                    if (merged_here) begin
+                        out_start[32*k +: 32] = merged_s;
+                        out_end[32*k +: 32]   = merged_e;
+                    end else begin
+                        for (j = 0; j < N; j = j + 1) begin
+                            d = j - k + 1;
+                            if (d >= 0 && gone == d[3:0]) begin
+                                out_valid[k]          = iv_valid[j];
+                                out_start[32*k +: 32] = iv_start[32*j +: 32];
+                                out_end[32*k +: 32]   = iv_end[32*j +: 32];
+                            end
+                        end
+                    end
+                    merged_here = 1'b0;
+                end
+            end
+        end
+    end
+
+    assign iv_valid_out = out_valid;
+    assign iv_start_out = out_start;
+    assign iv_end_out   = out_end;
+
+endmodule
+
+`default_nettype wire

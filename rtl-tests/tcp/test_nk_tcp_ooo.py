@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nk_tcp_ooo against a set of bytes: what a receiver holds is the union of what it took."""
+
+from __future__ import annotations
+
+import cocotb
+import pytest
+from cocotb.triggers import Timer
+from common.runner import run_module
+from common.stream import Signal, params, rng
+
+M = 0xFFFFFFFF
+
+
+def runs(held):
+    """Maximal runs [start, end) of a set of integers, ascending."""
+    out = []
+    for x in sorted(held):
+        if out and out[-1][1] == x:
+            out[-1][1] = x + 1
+        else:
+            out.append([x, x + 1])
+    return [tuple(r) for r in out]
+
+
+class TB:
+    """Offsets from rcv_nxt in, offsets out; the RTL sees sequence numbers that may wrap."""
+
+    def __init__(self, dut):
+        self.rng = rng("ooo")
+        self.n = params()["N"]
+
+        def sig(name):
+            return Signal(getattr(dut, name))
+
+        self.rcv_nxt, self.seg_start, self.seg_end = (
+            sig("rcv_nxt"),
+            sig("seg_start"),
+            sig("seg_end"),
+        )
+        self.iv_in = [sig(f"iv_{f}") for f in ("valid", "start", "end")]
+        self.iv_out = [sig(f"iv_{f}_out") for f in ("valid", "start", "end")]
+        self.flags = {f: sig(f) for f in ("in_order_end", "no_room", "duplicate")}
+
+    async def apply(self, base, held, start, end):
+        """The RTL's answer: (intervals, in_order_end, no_room, duplicate), offsets from base."""
+        valid = (1 << len(held)) - 1
+        # Entries that are not valid hold rubbish.
+        starts, ends = self.rng.getrandbits(32 * self.n), self.rng.getrandbits(32 * self.n)
+        for i, (s, e) in enumerate(held):
+            keep = ~(M << 32 * i)
+            starts = starts & keep | ((base + s) & M) << 32 * i
+            ends = ends & keep | ((base + e) & M) << 32 * i
+        for sig, value in zip(self.iv_in, (valid, starts, ends), strict=True):
+            sig.set(value)
+        self.rcv_nxt.set(base)
+        self.seg_start.set((base + start) & M)
+        self.seg_end.set((base + end) & M)
+        await Timer(1, unit="ns")
+        valid, starts, ends = (s.get() for s in self.iv_out)
+        assert valid & (valid + 1) == 0, "valid intervals must come first"
+        out = [
+            (((starts >> 32 * i) - base) & M, ((ends >> 32 * i) - base) & M)
+            for i in range(valid.bit_count())
+        ]
+        end = (self.flags["in_order_end"].get() - base) & M
+        return out, end, bool(self.flags["no_room"].get()), bool(self.flags["duplicate"].get())
+
+    def expect(self, held, start, end):
+        """The same from sets of bytes."""
+        before = {x for s, e in held for x in range(s, e)}
+        new = set(range(start, end)) - before
+        if not new:
+            return held, 0, False, True
+        after = runs(before | new)
+        if after[0][0] == 0:
+            return after[1:], after[0][1], False, False
+        if len(after) > self.n:
+            return held, 0, True, False
+        return after, 0, False, False
+
+    def random_intervals(self, size):
+        """Up to N intervals above offset 0, neither touching rcv_nxt nor each other."""
+        cuts = sorted(self.rng.sample(range(1, size), 2 * self.rng.randint(0, self.n)))
+        return list(zip(cuts[::2], cuts[1::2], strict=True))
+
+
+@cocotb.test()
+async def random_cases(dut):
+    """Every relation between a segment and the intervals, at any place of the sequence space."""
+    tb = TB(dut)
+    seen = set()
+    for _ in range(8000):
+        size = tb.rng.choice((4 * tb.n + 4, 60))
+        held = tb.random_intervals(size)
+        edges = [x for iv in held for x in iv] + [0, tb.rng.randrange(size)]
+        start = max(0, tb.rng.choice(edges) + tb.rng.choice((-1, 0, 0, 1)))
+        end = max(start, tb.rng.choice((*edges, start + tb.rng.randrange(10))))
+        base = tb.rng.choice((tb.rng.getrandbits(32), (-tb.rng.randrange(size)) & M))
+        want = tb.expect(held, start, end)
+        got = await tb.apply(base, held, start, end)
+        assert got == want, f"base {base:#x} held {held} segment [{start}, {end})"
+        seen.add((got[1] > 0, got[2], got[3], len(got[0]) - len(held)))
+    # In order swallowing none to all; merges; new intervals; no room; duplicates.
+    assert {(True, False, False, -i) for i in range(tb.n + 1)} <= seen
+    assert {(False, False, False, 1 - i) for i in range(tb.n + 1)} <= seen
+    assert {(False, True, False, 0), (False, False, True, 0)} <= seen
+
+
+@cocotb.test()
+async def large_windows(dut):
+    """Offsets up to a window of 1 GiB: no bit of the arithmetic is missing."""
+    tb = TB(dut)
+    for _ in range(2000):
+        scale = 1 << tb.rng.randrange(20, 26)
+        held = [(s * scale, e * scale) for s, e in tb.random_intervals(4 * tb.n)]
+        start = tb.rng.randrange(4 * tb.n) * scale
+        end = start + tb.rng.randrange(1, 4) * scale
+        want_held, *want = tb.expect(
+            [(s // scale, e // scale) for s, e in held], start // scale, end // scale
+        )
+        got = await tb.apply(tb.rng.getrandbits(32), held, start, end)
+        assert got[0] == [(s * scale, e * scale) for s, e in want_held]
+        assert got[1:] == (want[0] * scale, want[1], want[2])
+
+
+@cocotb.test()
+async def whole_stream(dut):
+    """A stream in shuffled, repeated, overlapping segments arrives whole, whatever was dropped."""
+    tb = TB(dut)
+    dropped = 0
+    for _ in range(20):
+        total, window = 3000, 600
+        base = tb.rng.choice((tb.rng.getrandbits(32), -tb.rng.randrange(total) & M))
+        nxt, held = 0, []
+        for _ in range(20000):
+            if nxt == total:
+                break
+            start = nxt + tb.rng.choice((0, tb.rng.randrange(window)))
+            end = min(start + tb.rng.randrange(1, 25), nxt + window, total)
+            if end <= start:
+                continue
+            out, got, no_room, _dup = await tb.apply(
+                (base + nxt) & M, [(s - nxt, e - nxt) for s, e in held], start - nxt, end - nxt
+            )
+            dropped += no_room
+            held = [(s + nxt, e + nxt) for s, e in out]
+            nxt += got
+            # Ordered, disjoint, not adjacent, above rcv_nxt.
+            flat = [nxt, *(x for iv in held for x in iv)]
+            assert flat == sorted(set(flat))
+        assert (nxt, held) == (total, [])
+    assert dropped > 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8])
+def test_nk_tcp_ooo(n):
+    run_module("nk_tcp_ooo", __file__, {"N": n})
