@@ -259,8 +259,9 @@ enum nk_flow_state {
 #define NK_CNT_IRQ_SENT 42
 #define NK_CNT_MMIO_ERRORS 43
 #define NK_CNT_NEIGH_MISSES 44
-#define NK_CNT_CLOCKS_LO 45
-#define NK_CNT_COUNT 46
+#define NK_CNT_CLOCKS 45
+#define NK_CNT_EVENTS_LOST 46
+#define NK_CNT_COUNT 47
 #define NK_VFCNT_JOB_NQES 0
 #define NK_VFCNT_SEND_NQES 1
 #define NK_VFCNT_COMPLETIONS 2

@@ -52,6 +52,8 @@ struct nk_sock {
 	uint32_t nospace;  /* somebody wants to hear of room in the TX ring; guestd clears */
 	uint64_t interest[NK_PROC_WORDS]; /* processes that poll this socket */
 	uint32_t rx_owed;  /* under rx_lock: consumed, not yet credited */
+	uint32_t tx_posted; /* under sq.lock: what of tx_tail the card has been told */
+	uint32_t connect_told; /* connect() has reported success once */
 	struct nk_opts opts;
 	pthread_mutex_t rx_lock, tx_lock; /* robust, process-shared, error-checking */
 } __attribute__((aligned(64)));
@@ -64,6 +66,8 @@ struct nk_proc {
 struct nk_sq {
 	pthread_mutex_t lock; /* robust, process-shared, error-checking */
 	uint32_t tail;        /* free-running; the doorbell says the same a moment later */
+	/* What the owner of the lock is doing: lets the next owner finish it if this one is killed. */
+	uint32_t intent_tail, intent_sock, intent_posted;
 	uint64_t nqes;        /* posted, for statistics */
 	uint64_t full;        /* times that the ring had no room */
 };

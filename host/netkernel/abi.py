@@ -255,7 +255,8 @@ COUNTERS: Final[dict[str, int]] = {
     "irq_sent": 42,
     "mmio_errors": 43,  # accesses to no register, or refused writes
     "neigh_misses": 44,  # segments that waited for ARP
-    "clocks_lo": 45,  # clock cycles since reset
+    "clocks": 45,  # clock cycles since reset
+    "events_lost": 46,  # events without room in their receive ring; the card prevents it, so anything but 0 is a defect
 }
 VF_COUNTERS: Final[dict[str, int]] = {
     "job_nqes": 0,

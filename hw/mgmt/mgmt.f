@@ -2,4 +2,5 @@
 # Files of hw/mgmt, relative to this list.
 +incdir+../abi/gen
 rtl/nk_vf_reset.v
+rtl/nk_opcode_counters.v
 rtl/nk_regs.v

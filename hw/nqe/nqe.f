@@ -4,6 +4,7 @@
 rtl/nk_nqe_rings.v
 rtl/nk_nqe_fetch.v
 rtl/nk_nqe_unpack.v
+rtl/nk_nqe_tap.v
 rtl/nk_nqe_check.v
 rtl/nk_nqe_exec.v
 rtl/nk_nqe_writer.v

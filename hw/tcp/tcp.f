@@ -8,6 +8,7 @@ rtl/nk_flow_lists.v
 rtl/nk_place.v
 rtl/nk_tcp_engine.v
 rtl/nk_tcp_exec.v
+rtl/nk_tcp_flush.v
 rtl/nk_tcp_isn.v
 rtl/nk_tcp_ntf.v
 rtl/nk_tcp_ooo.v
@@ -21,3 +22,4 @@ rtl/nk_tcp_timers.v
 rtl/nk_tcp_tmr.v
 rtl/nk_tcp_tx.v
 rtl/nk_tcp_txsel.v
+rtl/nk_tcp_words.v

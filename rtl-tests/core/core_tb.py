@@ -11,8 +11,7 @@
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,12 @@ HOST_IP = "10.1.0.1"
 def run_core(test_file: str, w: int = 512, testcase: str | None = None, **extra: Any) -> None:
     """Run the cocotb tests of a file on nk_core. One set of parameters: one compilation for all."""
     parameters = {"W": w, "NVF": 4, "NQS": 2, "FLOWS": 256, "BUILD_ID": BUILD_ID, **extra}
-    env = {"PYTHONPATH_CORE": str(HERE)}
     run_module(
         "nk_core_tb",
         test_file,
         parameters,
         sources=[HERE / "nk_core_tb.v"],
         testcase=testcase,
-        extra_env=env,
     )
 
 
@@ -535,10 +532,3 @@ class TB:
                 text = f"bad frame: {problem}"
             lines.append(f"{at:>12} {way:>3} {text}")
         return "\n".join(lines)
-
-
-def random_bytes(r: random.Random, low: int, high: int) -> bytes:
-    return r.randbytes(r.randrange(low, high))
-
-
-Check = Callable[[], bool]

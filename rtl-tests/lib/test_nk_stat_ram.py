@@ -38,8 +38,9 @@ class TB:
         self.reading = None
         self.read_clocks = 0
         self.last_read: dict[int, int] = {}
+        self.recent: deque[int] = deque(maxlen=8)  # counters updated last
         self.reads = 0
-        self.updates = 0
+        self.resting = False
         self.s_valid.set(0)
         self.r_req.set(0)
 
@@ -66,6 +67,10 @@ class TB:
             assert self.reading is None
             self.reading, self.read_clocks = read, 0
         await self.edge
+        # Not busy means at rest: it does not become busy again by itself.
+        busy, disturbed = self.busy.get(), self.s_valid.last or self.r_req.last
+        assert not (self.resting and busy and not disturbed), "busy again without new input"
+        self.resting = not busy and not disturbed
         if self.r_valid.get():
             assert self.reading is not None, "an answer that nobody asked for"
             value = self.r_data.get()
@@ -83,7 +88,7 @@ class TB:
                 a, v = self.offered[i]
                 self.accepted[a] += v
                 self.offered[i] = None
-                self.updates += 1
+                self.recent.append(a)
 
     async def finish(self):
         """All updates done, then all counters compared."""
@@ -94,7 +99,8 @@ class TB:
         await self.step()
         while self.busy.get():
             await self.step()
-        for a in range(1 << self.aw):
+        # Those updated last first: not busy means that they too are done.
+        for a in (*reversed(self.recent), *range(1 << self.aw)):
             await self.step(read=a)
             while self.reading is not None:
                 await self.step()

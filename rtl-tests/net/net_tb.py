@@ -213,9 +213,13 @@ class HostMemory:
             if valid.get() and ready.get() and last.get():
                 self.lasts += 1
 
+    def stop(self):
+        """Before a reset: nothing asked for before it is answered after it."""
+        self._task.cancel()
+
     def clear(self):
         """After a reset."""
-        self._task.cancel()
+        self.stop()
         self.req.clear()
         self.requests.clear()
         self.req.received = self.lasts = self.most = 0

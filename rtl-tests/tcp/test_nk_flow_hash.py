@@ -205,6 +205,29 @@ async def reset_mid_traffic(dut):
             assert await tb.do(LOOKUP, key) == (False, False)
 
 
+def test_two_banks_are_worth_it():
+    """Inserts refused while as many keys as flows are filled in: two banks, one bank of all buckets."""
+    r = rng("fills")
+    flows, ways, buckets = 1024, 4, 512
+
+    def refused(choices):
+        used = [0] * buckets
+        failed = 0
+        for _ in range(flows):
+            # min takes the first on a tie: bank 0.
+            best = min(choices(), key=used.__getitem__)
+            failed += used[best] == ways
+            used[best] += used[best] < ways
+        return failed
+
+    half = buckets // 2
+    fills = 100
+    two = sum(refused(lambda: (r.randrange(half), half + r.randrange(half))) for _ in range(fills))
+    one = sum(refused(lambda: (r.randrange(buckets),)) for _ in range(fills))
+    assert two <= 2
+    assert one > 25 * fills
+
+
 def test_model_vectors():
     """The judge's hash itself."""
     check_vectors()

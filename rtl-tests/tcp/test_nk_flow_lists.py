@@ -146,11 +146,12 @@ async def all_flows_in_order(dut):
     for i in range(tb.lists):
         order = list(range(tb.flows))
         tb.rng.shuffle(order)
-        for flow in order:
-            for where in (i, tb.rng.randrange(tb.lists)):
-                done = tb.pushes + 1
-                while tb.pushes < done:
-                    await tb.step(want_push=(where, flow))
+        again = [(tb.rng.randrange(tb.lists), flow) for flow in order]
+        tb.rng.shuffle(again)
+        for push in (*((i, flow) for flow in order), *again):
+            done = tb.pushes + 1
+            while tb.pushes < done:
+                await tb.step(want_push=push)
         assert list(tb.model[i]) == order
         await tb.finish()
 

@@ -64,7 +64,7 @@ uint32_t gd_sock_alloc(struct gd *gd)
 		priv->listener = priv->next = priv->acc_head = priv->acc_tail = NK_NONE;
 		sock->closing = 0;
 		sock->acc_ready = sock->backlog = 0;
-		sock->nospace = sock->rx_owed = 0;
+		sock->nospace = sock->rx_owed = sock->tx_posted = sock->connect_told = 0;
 		sock->local = sock->remote = (struct nk_endpoint){0, 0, 0};
 		for (uint32_t w = 0; w < NK_PROC_WORDS; w++)
 			nk_put(&sock->interest[w], 0);
@@ -101,7 +101,7 @@ int gd_sock_attach(struct gd *gd, uint32_t idx, int *app_fd)
 	struct stat st;
 	int pair[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	/* A program that writes past the wrappers gets EPIPE instead of filling a buffer that nobody reads. */
 	if (fstat(pair[1], &st) || shutdown(pair[0], SHUT_RD) || epoll_ctl(gd->ep, EPOLL_CTL_ADD, pair[0], &ev)) {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,10 +42,8 @@ def _look(folder: Path) -> dict[str, Any]:
 def list_devices(ctx: typer.Context, as_json: Json = False) -> None:
     """List the devices of this run directory."""
     rows: list[dict[str, Any]] = []
-    try:
+    with contextlib.suppress(UnknownDevice):  # an empty list is an answer
         rows.append(_look(rundir(ctx)))
-    except UnknownDevice:
-        pass  # an empty list is an answer
     if as_json:
         emit_json({"devices": rows})
         return

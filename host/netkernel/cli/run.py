@@ -83,8 +83,8 @@ def run(
     tx_log2: Annotated[int, typer.Option(min=12, max=24, help="log2 of a socket's TX ring.")] = 18,
 ) -> None:
     """Run a program on a VF: its TCP sockets are served by the card. The exit code is its own."""
-    guestd = find_guestd()
     client = CoreEngineClient(rundir(ctx))
+    guestd = find_guestd()
     lease = client.lease(sc.LeaseRequest(vf=vf, rx_log2=rx_log2, tx_log2=tx_log2))
     client.sock.settimeout(None)
     argv = guestd_argv(guestd, lease, client.sock.fileno(), program)

@@ -19,7 +19,7 @@ from netkernel.errors import BuildFailed
 
 HEADER: Final = Path(__file__).resolve().parent / "src" / "nktwin.h"
 
-READ_TIMEOUT_MS: Final = 2000  # of a register: the model answers in well under a millisecond
+MMIO_TIMEOUT_MS: Final = 2000  # the model takes and answers in well under a millisecond
 
 
 def _cdef() -> str:
@@ -213,14 +213,17 @@ class Card:
 
     # ---- registers and doorbells
 
-    def mmio_write(self, func: int, addr: int, value: int) -> None:
-        _check(self._lib.nktwin_mmio_write(self._card, func, addr, value))
+    def mmio_write(
+        self, func: int, addr: int, value: int, timeout_ms: int = MMIO_TIMEOUT_MS
+    ) -> None:
+        """Returns when the card has taken it, at once with timeout_ms 0. Served in order in any case."""
+        _check(self._lib.nktwin_mmio_write(self._card, func, addr, value, timeout_ms))
 
-    def mmio_read(self, func: int, addr: int, timeout_ms: int = READ_TIMEOUT_MS) -> int:
+    def mmio_read(self, func: int, addr: int, timeout_ms: int = MMIO_TIMEOUT_MS) -> int:
         return self.mmio_read_block(func, addr, 1, timeout_ms)[0]
 
     def mmio_read_block(
-        self, func: int, addr: int, count: int, timeout_ms: int = READ_TIMEOUT_MS
+        self, func: int, addr: int, count: int, timeout_ms: int = MMIO_TIMEOUT_MS
     ) -> list[int]:
         values = self._ffi.new("uint32_t[]", count)
         _check(self._lib.nktwin_mmio_read(self._card, func, addr, values, count, timeout_ms))

@@ -34,6 +34,8 @@ module nk_arb_rr #(
 
     // Requesters with a higher number than the one served last: they go first.
     reg [N-1:0]  above_reg;
+    wire [N-1:0] req_above = req & above_reg;
+    wire [N-1:0] from      = (|req_above) ? req_above : req;
     reg [GW-1:0] pick;
     integer      i;
     integer      k;
@@ -41,10 +43,7 @@ module nk_arb_rr #(
     always @* begin
         pick = {GW{1'b0}};
         for (i = N - 1; i >= 0; i = i - 1)
-            if (req[i])
-                pick = i[GW-1:0];
-        for (i = N - 1; i >= 0; i = i - 1)
-            if (req[i] && above_reg[i])
+            if (from[i])
                 pick = i[GW-1:0];
     end
 

@@ -80,8 +80,10 @@ module nk_nqe_check #(
 
     function [7:0] qs_of;
         input [SW-1:0] set;
+        reg [SW+7:0] full_unused;
         begin
-            qs_of = {{8-SW{1'b0}}, set} & (NQS[7:0] - 8'd1);
+            full_unused = {8'd0, set};
+            qs_of = full_unused[7:0] & (NQS[7:0] - 8'd1);
         end
     endfunction
 
@@ -89,14 +91,27 @@ module nk_nqe_check #(
     // of 2^32 and more fail before the addition, so it cannot wrap.
     function ring_ok;
         input [63:0] ptr;
-        input [7:0]  log2;
+        input [4:0]  log2;
         input [31:0] pages;
         reg [32:0] last_page;
         begin
-            last_page = {13'd0, ptr[31:12]} + (33'd1 << (log2[4:0] - PAGE_LOG2[4:0]));
+            last_page = {13'd0, ptr[31:12]} + (33'd1 << (log2 - PAGE_LOG2[4:0]));
             ring_ok = ptr[11:0] == 12'd0 && ptr[63:32] == 32'd0 && last_page <= {1'b0, pages};
         end
     endfunction
+
+    // Vectors of the VFs as arrays.
+    wire [31:0] pages_of [0:NVF-1];
+    wire [31:0] sbase_of [0:NVF-1];
+    wire [31:0] quota_of [0:NVF-1];
+    genvar g;
+    generate
+        for (g = 0; g < NVF; g = g + 1) begin : g_vf
+            assign pages_of[g] = region_pages[32*g +: 32];
+            assign sbase_of[g] = cfg_sock_base[32*g +: 32];
+            assign quota_of[g] = cfg_sock_count[32*g +: 32];
+        end
+    endgenerate
 
     // -------------------------------------------------------------------------- stage 0: look-up
 
@@ -162,8 +177,8 @@ module nk_nqe_check #(
     wire is_socket  = op == `NK_OP_SOCKET;
     wire size_bad   = is_socket && (rx_log2 < RMIN[7:0] || rx_log2 > RMAX[7:0] || tx_log2 < RMIN[7:0]
                                     || tx_log2 > RMAX[7:0] || size[31:16] != 16'd0);
-    wire ptr_bad    = is_socket && !(ring_ok(ptr, rx_log2, a_pages_reg)
-                                     && ring_ok(op_data, tx_log2, a_pages_reg));
+    wire ptr_bad    = is_socket && !(ring_ok(ptr, rx_log2[4:0], a_pages_reg)
+                                     && ring_ok(op_data, tx_log2[4:0], a_pages_reg));
     wire [7:0] vf   = vf_of(nq_set);
 
     always @(posedge clk) begin
@@ -176,9 +191,9 @@ module nk_nqe_check #(
                 a_phase_reg <= nq_phase;
                 a_last_reg  <= nq_last;
                 a_count_reg <= nq_count;
-                a_pages_reg <= region_pages[{vf[VW-1:0], 5'd0} +: 32];
-                a_base_reg  <= cfg_sock_base[{vf[VW-1:0], 5'd0} +: 32];
-                a_quota_reg <= cfg_sock_count[{vf[VW-1:0], 5'd0} +: 32];
+                a_pages_reg <= pages_of[vf[VW-1:0]];
+                a_base_reg  <= sbase_of[vf[VW-1:0]];
+                a_quota_reg <= quota_of[vf[VW-1:0]];
             end
         end
         if (b_free) begin
@@ -206,6 +221,7 @@ module nk_nqe_check #(
     end
 
     wire base_unused = |a_base_reg[31:FW];
+    wire vf_unused   = |vf;
 
     assign ck_valid  = b_valid_reg;
     assign ck_data   = b_data_reg;

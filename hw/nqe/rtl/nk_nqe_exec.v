@@ -94,8 +94,20 @@ module nk_nqe_exec #(
         end
     endfunction
 
-    wire [7:0]  own_qs = {{9-SW{1'b0}}, set_reg} & (NQS[8:0] - 9'd1);
+    function [7:0] qs_of;
+        input [SW-1:0] set;
+        reg [SW+7:0] full_unused;
+        begin
+            full_unused = {8'd0, set};
+            qs_of = full_unused[7:0] & (NQS[7:0] - 8'd1);
+        end
+    endfunction
+
+    wire [7:0]  own_qs = qs_of(set_reg);
     wire        bad    = status_reg != `NK_ST_OK;
+
+    // Stamped, checked or replaced: vm_id, queue set, flags, status.
+    wire data_unused = |{data_reg[255:248], data_reg[31:8]};
 
     assign ck_ready    = state_reg == X_IDLE;
     assign op_valid    = state_reg == X_OP;

@@ -88,6 +88,7 @@ module nk_nqe_fetch #(
 );
 
     localparam QSW = $clog2(NQS);
+    localparam VW  = (NVF > 1) ? $clog2(NVF) : 1;
     localparam [2:0] F_IDLE = 3'd0, F_COUNT = 3'd1, F_CHOOSE = 3'd2, F_PLACE = 3'd3, F_ISSUE = 3'd4,
                      F_REQ = 3'd5;
     localparam [CREDIT_LOG2:0] CREDITS = {1'b1, {CREDIT_LOG2{1'b0}}};
@@ -139,6 +140,15 @@ module nk_nqe_fetch #(
         end
     endfunction
 
+    // Vectors of the VFs as arrays.
+    wire [63:0] base_of [0:NVF-1];
+    genvar g;
+    generate
+        for (g = 0; g < NVF; g = g + 1) begin : g_vf
+            assign base_of[g] = region_base[64*g +: 64];
+        end
+    endgenerate
+
     // Not more than 8.
     function [3:0] cap;
         input [31:0] n;
@@ -156,6 +166,7 @@ module nk_nqe_fetch #(
     wire [31:0] index  = head_reg & ring_mask;
     wire [31:0] to_end = ring_mask - index + 32'd1;
     wire [7:0]  vf     = vf_of(set_reg);
+    wire        to_end_unused = |to_end[31:17];
 
     wire enough = credit_reg >= {{CREDIT_LOG2-3{1'b0}}, count_reg} && b_ready;
     wire start  = state_reg == F_ISSUE && enough && on[set_reg];
@@ -209,7 +220,7 @@ module nk_nqe_fetch #(
                                   - (sc_promised - sc_resolved);
                 // The send head has reached the barrier.
                 barrier_reg    <= $signed(sc_send_head - sc_send_bar) >= 0;
-                base_reg       <= region_base[{vf[VW-1:0], 6'd0} +: 64];
+                base_reg       <= base_of[vf[VW-1:0]];
                 state_reg      <= F_CHOOSE;
             end
 
@@ -255,8 +266,6 @@ module nk_nqe_fetch #(
             credit_reg <= CREDITS;
         end
     end
-
-    localparam VW = (NVF > 1) ? $clog2(NVF) : 1;
 
 endmodule
 

@@ -198,20 +198,29 @@ module nk_nqe_rings #(
     reg [31:0] job_head   [0:NR-1];
     reg [31:0] send_head  [0:NR-1];
     reg [31:0] promised   [0:NR-1];
-    reg [3:0]  begun      [0:NR-1];
+    reg [7:0]  begun      [0:NR-1];
     // written by the writer
     reg [31:0] comp_tail  [0:NR-1];
     reg [31:0] recv_tail  [0:NR-1];
     reg [31:0] job_done   [0:NR-1];
     reg [31:0] send_done  [0:NR-1];
     reg [31:0] resolved   [0:NR-1];
-    reg [3:0]  ended      [0:NR-1];
+    reg [7:0]  ended      [0:NR-1];
 
     reg [NR-1:0] on_reg;
     reg [NR-1:0] room_reg;
 
     assign on        = on_reg;
     assign recv_room = room_reg | ~on_reg;
+
+    // Vectors of the VFs as arrays.
+    wire [31:0] region_of [0:NVF-1];
+    genvar g;
+    generate
+        for (g = 0; g < NVF; g = g + 1) begin : g_vf
+            assign region_of[g] = region_pages[32*g +: 32];
+        end
+    endgenerate
 
     // ------------------------------------------------------------------------------ register port
 
@@ -255,8 +264,8 @@ module nk_nqe_rings #(
     // Is anything of a set in progress? Asked for one set at a time.
     function in_progress;
         input [SW-1:0] set;
-        input [3:0]    set_begun;
-        input [3:0]    set_ended;
+        input [7:0]    set_begun;
+        input [7:0]    set_ended;
         begin
             in_progress = set_begun != set_ended || (fc_active && fc_set == set)
                        || (wr_active && wr_set == set) || (ir_active && ir_set == set);
@@ -291,8 +300,10 @@ module nk_nqe_rings #(
     wire [32:0] chk_end = {1'b0, chk_page} + {12'd0, pages_of(chk_log2)};
     wire        chk_ok  = log2_ok(chk_log2) && chk_end <= {1'b0, q_pages_reg};
 
-    wire writers_rest = !fc_valid && !wu_comp && !wu_recv && !wu_resolved && !wu_done;
-    wire clear        = q_state_reg == Q_CLEAR && writers_rest;
+    // The fetcher must not hold values of the set from before: it would see `on` and believe them.
+    wire may_clear    = !fc_valid && !wu_comp && !wu_recv && !wu_resolved && !wu_done
+                     && !(fc_active && fc_set == q_set_reg) && !(sc_read && sc_set == q_set_reg);
+    wire clear        = q_state_reg == Q_CLEAR && may_clear;
     wire init         = q_state_reg == Q_INIT;
     wire act_write    = q_state_reg == Q_ACT && q_write_reg;
     wire cfg_write    = act_write && !q_db_reg;
@@ -373,7 +384,7 @@ module nk_nqe_rings #(
                 q_on_reg        <= on_reg[q_set_reg];
                 q_drain_reg     <= in_progress(q_set_reg, begun[q_set_reg], ended[q_set_reg]);
                 q_allowed_reg   <= vf_enabled[q_vf_reg[VW-1:0]] && !vf_resetting[q_vf_reg[VW-1:0]];
-                q_pages_reg     <= region_pages[{q_vf_reg[VW-1:0], 5'd0} +: 32];
+                q_pages_reg     <= region_of[q_vf_reg[VW-1:0]];
                 q_state_reg     <= Q_ACT;
                 q_err_reg       <= 1'b0;
                 q_rdata_reg     <= 32'd0;
@@ -452,7 +463,7 @@ module nk_nqe_rings #(
             end
 
             Q_CLEAR:
-                if (writers_rest) begin
+                if (may_clear) begin
                     arm_valid_reg    <= 1'b1;
                     arm_is_clear_reg <= 1'b1;
                     q_state_reg      <= Q_ANSWER;
@@ -529,14 +540,14 @@ module nk_nqe_rings #(
             job_head[q_set_reg]  <= 32'd0;
             send_head[q_set_reg] <= 32'd0;
             promised[q_set_reg]  <= 32'd0;
-            begun[q_set_reg]     <= 4'd0;
+            begun[q_set_reg]     <= 8'd0;
         end else if (fc_valid) begin
             if (fc_queue)
                 send_head[fc_set] <= fc_next;
             else
                 job_head[fc_set] <= fc_next;
             promised[fc_set] <= fc_promised + {28'd0, fc_count};
-            begun[fc_set]    <= begun[fc_set] + 4'd1;
+            begun[fc_set]    <= begun[fc_set] + 8'd1;
         end
     end
 
@@ -623,7 +634,7 @@ module nk_nqe_rings #(
             job_done[q_set_reg]  <= 32'd0;
             send_done[q_set_reg] <= 32'd0;
             resolved[q_set_reg]  <= 32'd0;
-            ended[q_set_reg]     <= 4'd0;
+            ended[q_set_reg]     <= 8'd0;
         end else begin
             if (wu_comp)
                 comp_tail[wr_set] <= comp_tail[wr_set] + 32'd1;
@@ -636,7 +647,7 @@ module nk_nqe_rings #(
                     send_done[wr_set] <= send_done[wr_set] + {28'd0, wu_count};
                 else
                     job_done[wr_set] <= job_done[wr_set] + {28'd0, wu_count};
-                ended[wr_set] <= ended[wr_set] + 4'd1;
+                ended[wr_set] <= ended[wr_set] + 8'd1;
             end
         end
         if (wr_read) begin

@@ -16,6 +16,7 @@ module nk_tcp_engine #(
     parameter FLOWS = 1024,                             // flows, power of two
     parameter FW    = $clog2(FLOWS),                    // derived
     parameter LW    = $clog2(W / 8),                    // derived
+    parameter VW    = (NVF > 1) ? $clog2(NVF) : 1,      // derived
     parameter ACTW  = 186 + LW,                         // derived: action word, see nk_place
     parameter TXDW  = 390                               // derived: descriptor word, see the end
 ) (
@@ -143,14 +144,13 @@ module nk_tcp_engine #(
     // counters of the VFs: {vf, index} and increment, one source a counter
     output wire [6:0]          vst_valid,
     input  wire [6:0]          vst_ready,
-    output wire [7*12-1:0]     vst_addr,
+    output wire [7*(VW+4)-1:0] vst_addr,
     output wire [7*16-1:0]     vst_inc,
     // activity
     output wire                busy,
     output wire                next_us_valid,
     output wire [31:0]         next_us
 );
-    localparam VW  = (NVF > 1) ? $clog2(NVF) : 1;
     localparam NL  = NVF * NQS;
     localparam NLW = (NL > 1) ? $clog2(NL) : 1;
 
@@ -345,27 +345,32 @@ module nk_tcp_engine #(
         .init_done(ntq_init), .busy(ntq_busy)
     );
 
+    wire acts_done;                   // every action of this event is handed over
+
     // ---- VF flush: every flow of the VF, then a mark behind its last write ---------------------------
-    reg           fl_on_reg;
-    reg  [7:0]    fl_vf_reg;
-    reg  [FW:0]   fl_left_reg;
-    reg  [FW-1:0] fl_flow_reg;
-    reg  [15:0]   fl_mark_reg;
-    reg           fl_tail_reg;        // all flows are free, waiting for the transmit side
-    wire [VW-1:0] fl_ix = flush_vf[VW-1:0];
-    assign flush_ready = !fl_on_reg && !fl_tail_reg;
+    wire          fl_flow_valid;      // a flow of it is to be ended
+    wire [FW-1:0] fl_flow;
+    wire          fl_end_valid;       // all are free and no segment of them waits
+    wire [7:0]    fl_vf;
+    wire          fl_busy;
+
+    nk_tcp_flush #(.NVF(NVF), .FW(FW)) flush_i (
+        .clk(clk), .rst(rst), .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count),
+        .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf),
+        .tx_issued(tx_issued_reg), .tx_done(tx_done_reg),
+        .flow_valid(fl_flow_valid), .flow(fl_flow), .flow_done(st_reg == S_ACT && acts_done && cls_reg == C_FLUSH && fl_flow_valid),
+        .end_valid(fl_end_valid), .end_taken(take && pick == C_FLUSH && fl_end_valid), .vf(fl_vf), .busy(fl_busy)
+    );
 
     // ---- descriptors handed to nk_net_tx, and done there ----------------------------------------------
     reg  [15:0] tx_issued_reg;
     reg  [15:0] tx_done_reg;
-    // Not behind on the circle of 16-bit counts.
-    wire        fl_clear  = fl_tail_reg && (tx_done_reg - fl_mark_reg) >> 15 == 16'd0;
 
     // ---- choice of the next event --------------------------------------------------------------------
     wire        txd_room;
     wire [5:0]  req;
     wire        any;
-    assign req[C_FLUSH] = (fl_on_reg && txd_room) || (fl_clear && act_room);
+    assign req[C_FLUSH] = (fl_flow_valid && txd_room) || (fl_end_valid && act_room);
     assign req[C_TMR]   = exp_valid;
     assign req[C_OP]    = op_valid && txd_room;
     assign req[C_RX]    = seg_valid && act_room && txd_room;
@@ -500,44 +505,32 @@ module nk_tcp_engine #(
     reg  [7:0]      opr_status_reg;
     reg  [31:0]     arp_ip_reg;
 
-    // Ring addresses: a sequence number is an offset into its ring.
-    wire [31:0] rx_mask = (32'd1 << tcb_reg[`TCB_RX_LOG2]) - 32'd1;
-    wire [31:0] rx_off  = (ex_place_seq - tcb_reg[`TCB_IRS] - 32'd1) & rx_mask;
-    wire [63:0] rx_ring = my_base + {32'd0, tcb_reg[`TCB_RX_PAGE], 12'd0};
-    wire [31:0] rx_left = rx_mask - rx_off + 32'd1;
-    wire [15:0] rx_wrap = rx_left > 32'hffff ? 16'hffff : rx_left[15:0];
-    wire [31:0] tx_mask = (32'd1 << tcb_reg[`TCB_TX_LOG2]) - 32'd1;
-    wire [31:0] tx_off  = (ex_seq - tcb_reg[`TCB_ISS] - 32'd1) & tx_mask;
-    wire [63:0] tx_ring = my_base + {32'd0, tcb_reg[`TCB_TX_PAGE], 12'd0};
-    wire [31:0] tx_left = tx_mask - tx_off + 32'd1;
-    wire [15:0] tx_wrap = tx_left > 32'hffff ? 16'hffff : tx_left[15:0];
+    wire            e_has_ack = e_flags_reg[`NK_TF_ACK];
+    wire [ACTW-1:0] word_place;
+    wire [ACTW-1:0] word_drop;
+    wire [ACTW-1:0] word_event;
+    wire [ACTW-1:0] word_flush;
+    wire [TXDW-1:0] txd_stranger;
+    wire [TXDW-1:0] txd_flow;
 
-    // Trimmed bytes at the front: whole beats are skipped, the rest moves the first lane.
-    wire [16:0] first_byte = {1'b0, ex_place_skip} + {{(17 - LW){1'b0}}, e_lane_reg};
-    wire [15:0] skip_beats = {{(LW - 1){1'b0}}, first_byte[16:LW]};
-    wire [ACTW-1:0] word_place = {rx_ring, rx_wrap, skip_beats, first_byte[LW-1:0], ex_place_len, rx_ring + {32'd0, rx_off}, vf_now, 2'd0};
-    wire [ACTW-1:0] word_drop  = {{(ACTW - 2){1'b0}}, 2'd1};
-    wire [ACTW-1:0] word_event = {{(ACTW - 146){1'b0}}, ntf_status, ntf_size, ntf_data, tcb_reg[`TCB_SOCKET], ntf_op, tcb_reg[`TCB_QS], tcb_reg[`TCB_VF], 2'd2};
-    wire [ACTW-1:0] word_flush = {{(ACTW - 10){1'b0}}, fl_vf_reg, 2'd3};
-
-    // RST for a segment without a flow (RFC 9293, 3.10.7.1).
-    wire        e_has_ack = e_flags_reg[`NK_TF_ACK];
-    wire [31:0] e_end     = e_seq_reg + {16'd0, e_len_reg} + {31'd0, e_flags_reg[`NK_TF_SYN]} + {31'd0, e_flags_reg[`NK_TF_FIN]};
-    wire [8:0]  stranger_flags = e_has_ack ? 9'd1 << `NK_TF_RST : (9'd1 << `NK_TF_RST) | (9'd1 << `NK_TF_ACK);
-    wire [TXDW-1:0] txd_stranger = {64'd0, 16'hffff, 64'd0, 16'd0, 1'b0, 4'd0, 16'd0, 16'd0, stranger_flags,
-                                    e_has_ack ? 32'd0 : e_end, e_has_ack ? e_ack_reg : 32'd0,
-                                    e_lport_reg, e_rport_reg, e_rip_reg, e_smac_reg, e_vf_reg};
-    // An answer to a segment goes where it came from; all else to the next hop.
-    wire [47:0] ex_dmac  = cls_reg == C_RX ? e_smac_reg : nq_mac;
-    wire [31:0] ex_rip   = cls_reg == C_RX ? e_rip_reg : tcb_reg[`TCB_RIP];
-    wire [15:0] ex_rport = cls_reg == C_RX ? e_rport_reg : tcb_reg[`TCB_RPORT];
-    wire [15:0] ex_lport = cls_reg == C_RX ? e_lport_reg : tcb_reg[`TCB_LPORT];
-    wire [4:0]  own_ws   = tcb_reg[`TCB_RX_LOG2] > 5'd15 ? tcb_reg[`TCB_RX_LOG2] - 5'd15 : 5'd0;
-    wire [TXDW-1:0] txd_flow = {tx_ring, tx_wrap, tx_ring + {32'd0, tx_off}, ex_len, ex_ws_valid, own_ws[3:0],
-                                ex_mss, ex_wnd, ex_flags, ex_ack, ex_seq, ex_lport, ex_rport, ex_rip, ex_dmac, vf_now};
+    nk_tcp_words #(.W(W), .ACTW(ACTW), .TXDW(TXDW)) words_i (
+        .tcb(tcb_reg), .vf(vf_now), .region(my_base), .is_rx(cls_reg == C_RX), .next_mac(nq_mac),
+        .e_smac(e_smac_reg), .e_rip(e_rip_reg), .e_rport(e_rport_reg), .e_lport(e_lport_reg), .e_seq(e_seq_reg),
+        .e_ack(e_ack_reg), .e_flags(e_flags_reg), .e_len(e_len_reg), .e_lane(e_lane_reg),
+        .place_seq(ex_place_seq), .place_skip(ex_place_skip), .place_len(ex_place_len),
+        .ev_op(ntf_op), .ev_data(ntf_data), .ev_size(ntf_size), .ev_status(ntf_status), .flush_vf(fl_vf),
+        .seg_seq(ex_seq), .seg_ack(ex_ack), .seg_flags(ex_flags), .seg_wnd(ex_wnd), .seg_mss(ex_mss),
+        .seg_ws_valid(ex_ws_valid), .seg_len(ex_len),
+        .word_place(word_place), .word_drop(word_drop), .word_event(word_event), .word_flush(word_flush),
+        .txd_flow(txd_flow), .txd_stranger(txd_stranger)
+    );
 
     wire e_rst = e_flags_reg[`NK_TF_RST];
     wire e_syn = e_flags_reg[`NK_TF_SYN] && !e_has_ack && !e_rst;
+
+    assign acts_done = !pend_act_reg && !pend_txd_reg && !pend_arp_reg && !pend_opr_reg && !pend_del_reg
+                  && !pend_tmr_reg && !pend_tx_reg && !pend_ntf_reg && !pend_ltx_reg && !pend_l_reg
+                  && pend_vst_reg == 7'd0;
 
     // ---- descriptor FIFO ---------------------------------------------------------------------------------
     wire            txd_push_ready;
@@ -569,7 +562,7 @@ module nk_tcp_engine #(
     reg  [15:0] vst_rx_bytes_reg;
     reg  [15:0] vst_tx_bytes_reg;
     reg         vst_freed_reg;
-    reg  [7:0]  vst_vf_reg;
+    reg  [VW-1:0] vst_vf_reg;
     assign vst_valid = st_reg == S_ACT ? pend_vst_reg : 7'd0;
     assign vst_addr  = {vst_vf_reg, 4'd`NK_VFCNT_ACCEPT_DROPS,
                         vst_vf_reg, vst_freed_reg ? 4'd`NK_VFCNT_FLOWS_CLOSED : 4'd`NK_VFCNT_FLOWS_OPENED,
@@ -609,14 +602,10 @@ module nk_tcp_engine #(
     assign vf_sockets   = sockets_reg;
 
     assign busy = st_reg != S_IDLE || seg_valid || op_valid || txq_busy || ntq_busy || tmr_busy
-               || fl_on_reg || fl_tail_reg || txd_valid || tx_issued_reg != tx_done_reg;
-
-    wire acts_done = !pend_act_reg && !pend_txd_reg && !pend_arp_reg && !pend_opr_reg && !pend_del_reg
-                  && !pend_tmr_reg && !pend_tx_reg && !pend_ntf_reg && !pend_ltx_reg && !pend_l_reg
-                  && pend_vst_reg == 7'd0;
+               || fl_busy || txd_valid || tx_issued_reg != tx_done_reg;
 
     // The upper bits of numbers that are wider in the flow's state than in this build.
-    wire unused = &{1'b0, new_ring, ring_now, own_ws, info_mss, ram_link, tcb_link, drain_mark};
+    wire unused = &{1'b0, new_ring, ring_now, info_mss, ram_link, tcb_link, drain_mark};
 
     integer i;
     always @(posedge clk) begin
@@ -624,14 +613,6 @@ module nk_tcp_engine #(
         no_credit_reg <= 1'b0;
         no_room_reg   <= 1'b0;
         if (txd_done) tx_done_reg <= tx_done_reg + 16'd1;
-        if (flush_valid && flush_ready) begin
-            fl_on_reg   <= cfg_sock_count[fl_ix * 32 +: FW + 1] != {(FW + 1){1'b0}};
-            fl_tail_reg <= cfg_sock_count[fl_ix * 32 +: FW + 1] == {(FW + 1){1'b0}};
-            fl_vf_reg   <= flush_vf;
-            fl_left_reg <= cfg_sock_count[fl_ix * 32 +: FW + 1];
-            fl_flow_reg <= cfg_sock_base[fl_ix * 32 +: FW];
-            fl_mark_reg <= tx_issued_reg;
-        end
 
         case (st_reg)
             S_INIT: begin
@@ -651,10 +632,9 @@ module nk_tcp_engine #(
                 st_reg        <= S_RD;
                 case (pick)
                     C_FLUSH: begin
-                        e_vf_reg <= fl_vf_reg;
-                        flow_reg <= fl_flow_reg;
-                        if (!fl_on_reg) begin
-                            fl_tail_reg  <= 1'b0;
+                        e_vf_reg <= fl_vf;
+                        flow_reg <= fl_flow;
+                        if (fl_end_valid) begin
                             pend_act_reg <= 1'b1;
                             act_reg      <= word_flush;
                             st_reg       <= S_ACT;
@@ -835,7 +815,7 @@ module nk_tcp_engine #(
                                      cls_reg == C_RX && ex_place, cls_reg == C_RX};
                 vst_rx_bytes_reg <= ex_place_len;
                 vst_tx_bytes_reg <= ex_len;
-                vst_vf_reg       <= vf_now;
+                vst_vf_reg       <= vf_ix;
                 pend_tx_reg      <= cls_reg == C_OP && ex_wake;
                 st_reg           <= S_POST;
             end
@@ -878,18 +858,7 @@ module nk_tcp_engine #(
                 end
                 if (ntq_push_ready) pend_ntf_reg <= 1'b0;
                 pend_vst_reg <= pend_vst_reg & ~vst_ready;
-                if (acts_done) begin
-                    st_reg <= S_IDLE;
-                    if (cls_reg == C_FLUSH && fl_on_reg) begin
-                        fl_flow_reg <= fl_flow_reg + 1'b1;
-                        fl_left_reg <= fl_left_reg - 1'b1;
-                        fl_mark_reg <= tx_issued_reg;
-                        if (fl_left_reg == {{FW{1'b0}}, 1'b1}) begin
-                            fl_on_reg   <= 1'b0;
-                            fl_tail_reg <= 1'b1;
-                        end
-                    end
-                end
+                if (acts_done) st_reg <= S_IDLE;
             end
 
             S_STRANGER: begin
@@ -903,7 +872,7 @@ module nk_tcp_engine #(
 
             S_DROP_SYN: begin
                 pend_vst_reg[6] <= 1'b1;
-                vst_vf_reg      <= e_vf_reg;
+                vst_vf_reg      <= vf_ix;
                 pend_act_reg    <= e_len_reg != 16'd0;
                 act_reg         <= word_drop;
                 st_reg          <= S_ACT;
@@ -916,8 +885,6 @@ module nk_tcp_engine #(
             st_reg        <= S_INIT;
             init_reg      <= {FW{1'b0}};
             init_done_reg <= 1'b0;
-            fl_on_reg     <= 1'b0;
-            fl_tail_reg   <= 1'b0;
             tx_issued_reg <= 16'd0;
             tx_done_reg   <= 16'd0;
             in_use_reg    <= 32'd0;

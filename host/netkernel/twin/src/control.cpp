@@ -27,7 +27,6 @@ namespace {
 constexpr std::size_t POOL_FRAMES = 4096;
 constexpr std::size_t TRACE_NQES = 8192;      // kept for each VF
 constexpr std::size_t COMMANDS_MAX = 4096;
-constexpr auto WRITE_PATIENCE = std::chrono::seconds(1);
 const int RESCUE_SIGNAL = SIGRTMIN + 5;
 
 void on_rescue(int) {}
@@ -122,56 +121,58 @@ void Twin::watchdog()
 
 // ----------------------------------------------------------------------------------------------- MMIO
 
-int Twin::mmio_write(std::uint32_t func, std::uint32_t addr, std::uint32_t value)
+// Queues a command, and waits for it if somebody wants to.
+int Twin::submit(Command command, std::uint32_t timeout_ms)
 {
-    if (func >= FUNCTIONS || addr >= NK_LIM_BAR0_SIZE || addr % 4)
+    if (command.func >= FUNCTIONS || command.addr >= NK_LIM_BAR0_SIZE || command.addr % 4 ||
+        command.reads > (NK_LIM_BAR0_SIZE - command.addr) / 4)
         return -EINVAL;
+    const std::shared_ptr<Waiter> waiter = command.waiter;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms ? timeout_ms : 1000);
     std::unique_lock<std::mutex> lock(mutex_);
-    if (!changed_.wait_for(lock, WRITE_PATIENCE, [this] { return commands_.size() < COMMANDS_MAX || !running_; }))
+    if (!changed_.wait_until(lock, deadline, [this] { return commands_.size() < COMMANDS_MAX || !running_; }))
         return -EAGAIN;
     if (!running_)
         return -ESHUTDOWN;
+    commands_.push_back(std::move(command));
+    commands_waiting_.store(static_cast<std::uint32_t>(commands_.size()), std::memory_order_release);
+    kick();
+    if (!waiter)
+        return 0;
+    if (!waiter->done.wait_until(lock, deadline, [&] { return waiter->result <= 0; })) {
+        waiter->abandoned = true;
+        return -ETIMEDOUT;
+    }
+    return waiter->result;
+}
+
+int Twin::mmio_write(std::uint32_t func, std::uint32_t addr, std::uint32_t value, std::uint32_t timeout_ms)
+{
     Command command;
     command.func = func;
     command.addr = addr;
     command.value = value;
-    commands_.push_back(std::move(command));
-    commands_waiting_.store(static_cast<std::uint32_t>(commands_.size()), std::memory_order_release);
-    lock.unlock();
-    kick();
-    return 0;
+    if (timeout_ms)
+        command.waiter = std::make_shared<Waiter>();
+    return submit(std::move(command), timeout_ms);
 }
 
 int Twin::mmio_read(std::uint32_t func, std::uint32_t addr, std::uint32_t *values, std::uint32_t count,
                     std::uint32_t timeout_ms)
 {
-    if (func >= FUNCTIONS || addr % 4 || addr >= NK_LIM_BAR0_SIZE || count == 0 ||
-        count > (NK_LIM_BAR0_SIZE - addr) / 4)
+    if (count == 0 || count > NK_LIM_BAR0_SIZE / 4)
         return -EINVAL;
+    const auto waiter = std::make_shared<Waiter>();
+    waiter->values.reserve(count);
     Command command;
     command.func = func;
     command.addr = addr;
-    command.reader = std::make_shared<ReadWaiter>();
-    command.reader->wanted = count;
-    command.reader->values.reserve(count);
-    const std::shared_ptr<ReadWaiter> reader = command.reader;
-
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (!running_)
-        return -ESHUTDOWN;
-    if (commands_.size() >= COMMANDS_MAX)
-        return -EAGAIN;
-    commands_.push_back(std::move(command));
-    commands_waiting_.store(static_cast<std::uint32_t>(commands_.size()), std::memory_order_release);
-    kick();
-    const auto patience = std::chrono::milliseconds(timeout_ms);
-    if (!reader->done.wait_for(lock, patience, [&] { return reader->result <= 0; })) {
-        reader->abandoned = true;
-        return -ETIMEDOUT;
-    }
-    if (reader->result == 0)
-        std::memcpy(values, reader->values.data(), count * sizeof(*values));
-    return reader->result;
+    command.reads = count;
+    command.waiter = waiter;
+    const int result = submit(std::move(command), timeout_ms);
+    if (result == 0)
+        std::memcpy(values, waiter->values.data(), count * sizeof(*values));
+    return result;
 }
 
 // ------------------------------------------------------------------------------------------ doorbells
@@ -404,9 +405,9 @@ int nktwin_run(nktwin *t) { return t->run(); }
 void nktwin_stop(nktwin *t) { t->stop(); }
 void nktwin_watchdog(nktwin *t) { t->watchdog(); }
 
-int nktwin_mmio_write(nktwin *t, uint32_t func, uint32_t addr, uint32_t value)
+int nktwin_mmio_write(nktwin *t, uint32_t func, uint32_t addr, uint32_t value, uint32_t timeout_ms)
 {
-    return t->mmio_write(func, addr, value);
+    return t->mmio_write(func, addr, value, timeout_ms);
 }
 
 int nktwin_mmio_read(nktwin *t, uint32_t func, uint32_t addr, uint32_t *values, uint32_t count, uint32_t timeout_ms)

@@ -126,9 +126,11 @@ void nktwin_stop(nktwin *t);
 // Call every 100 ms or so: frees the simulation thread when a client's eventfd blocks it.
 void nktwin_watchdog(nktwin *t);
 
-// Posted; in order with everything else. -EAGAIN when the queue stays full for a second.
-int nktwin_mmio_write(nktwin *t, uint32_t func, uint32_t addr, uint32_t value);
-// `count` registers from `addr` on. -ETIMEDOUT: not answered in time. -ESHUTDOWN: nktwin_run() is not active.
+// Accesses are served in the order of the calls, of all functions together. -ESHUTDOWN: nktwin_run() is not active.
+// -EAGAIN: the queue stays full. -ETIMEDOUT: the core did not take it in time; a write may still be served.
+// timeout_ms 0: do not wait until the core has taken it.
+int nktwin_mmio_write(nktwin *t, uint32_t func, uint32_t addr, uint32_t value, uint32_t timeout_ms);
+// `count` registers from `addr` on.
 int nktwin_mmio_read(nktwin *t, uint32_t func, uint32_t addr, uint32_t *values, uint32_t count, uint32_t timeout_ms);
 
 // Doorbell memory of a VF: `pages` pages at `offset` of `fd`, one a queue set; fd -1 takes it away.

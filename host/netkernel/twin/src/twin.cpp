@@ -322,12 +322,42 @@ bool Twin::poll_doorbells()
     return !doorbells_.empty();
 }
 
-void Twin::finish_read(int result)
+void Twin::finish_command(int result)
 {
-    ReadWaiter &reader = *current_.reader;
+    mmio_ = Mmio::IDLE;
+    if (!current_.waiter)
+        return;
     std::lock_guard<std::mutex> lock(mutex_);
-    reader.result = result;
-    reader.done.notify_all();
+    current_.waiter->result = result;
+    current_.waiter->done.notify_all();
+}
+
+// The next doorbell or command. Doorbells written before a register access reach the core before it.
+bool Twin::next_command()
+{
+    if (doorbells_.empty() && commands_waiting_.load(std::memory_order_acquire) != 0 && !poll_doorbells()) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        current_ = std::move(commands_.front());
+        commands_.pop_front();
+        commands_waiting_.store(static_cast<std::uint32_t>(commands_.size()), std::memory_order_relaxed);
+        changed_.notify_all();
+        if (current_.waiter && current_.waiter->abandoned)
+            return false;
+    } else if (!doorbells_.empty()) {
+        const Doorbell &bell = doorbells_.front();
+        current_ = Command{};
+        current_.func = bell.func;
+        current_.addr = bell.addr;
+        current_.value = bell.value;
+        doorbells_.pop();
+    } else {
+        return false;
+    }
+    if (current_.reads == 0) {
+        ++status_.mmio_writes;
+        snoop(current_);
+    }
+    return true;
 }
 
 void Twin::drive_mmio()
@@ -337,54 +367,30 @@ void Twin::drive_mmio()
     if (mmio_taken_) {
         top_->mmio_valid = 0;
         mmio_since_ = status_.clocks;
-        mmio_ = current_.reader ? Mmio::READING : Mmio::IDLE;
+        if (current_.reads)
+            mmio_ = Mmio::READING;
+        else
+            finish_command(0);
     }
     if (mmio_answered_ && mmio_ != Mmio::READING) {
         ++status_.protocol_errors;
     } else if (mmio_answered_) {
-        ReadWaiter &reader = *current_.reader;
-        reader.values.push_back(mmio_data_);
+        current_.waiter->values.push_back(mmio_data_);
         current_.addr += 4;
-        if (reader.values.size() == reader.wanted) {
-            mmio_ = Mmio::IDLE;
-            finish_read(0);
-        } else {
-            mmio_ = Mmio::DRIVING;
-        }
+        mmio_ = Mmio::DRIVING;
+        if (--current_.reads == 0)
+            finish_command(0);
     } else if (mmio_ == Mmio::READING && status_.clocks - mmio_since_ > READ_CLOCKS_MAX) {
         ++status_.mmio_timeouts;
-        mmio_ = Mmio::IDLE;
-        finish_read(-ETIMEDOUT);
+        finish_command(-ETIMEDOUT);
     }
-    if (mmio_ == Mmio::IDLE) {
-        // Doorbells written before a register access are seen by the core before it.
-        if (doorbells_.empty() && commands_waiting_.load(std::memory_order_acquire) != 0 && !poll_doorbells()) {
-            std::lock_guard<std::mutex> lock(mutex_);
-            current_ = std::move(commands_.front());
-            commands_.pop_front();
-            commands_waiting_.store(static_cast<std::uint32_t>(commands_.size()), std::memory_order_relaxed);
-            changed_.notify_all();
-            if (!current_.reader || !current_.reader->abandoned)
-                mmio_ = Mmio::DRIVING;
-        } else if (!doorbells_.empty()) {
-            const Doorbell &bell = doorbells_.front();
-            current_.func = bell.func;
-            current_.addr = bell.addr;
-            current_.value = bell.value;
-            current_.reader.reset();
-            doorbells_.pop();
-            mmio_ = Mmio::DRIVING;
-        }
-        if (mmio_ == Mmio::DRIVING && !current_.reader) {
-            ++status_.mmio_writes;
-            snoop(current_);
-        }
-    }
+    if (mmio_ == Mmio::IDLE && next_command())
+        mmio_ = Mmio::DRIVING;
     if (mmio_ == Mmio::DRIVING && !top_->mmio_valid) {
-        status_.mmio_reads += current_.reader != nullptr;
+        status_.mmio_reads += current_.reads != 0;
         top_->mmio_valid = 1;
         top_->mmio_func = static_cast<std::uint8_t>(current_.func);
-        top_->mmio_write = !current_.reader;
+        top_->mmio_write = current_.reads == 0;
         top_->mmio_addr = current_.addr;
         top_->mmio_wdata = current_.value;
     }
@@ -393,12 +399,12 @@ void Twin::drive_mmio()
 // Called with mutex_ held when the simulation ends: nobody shall wait for an answer that cannot come.
 void Twin::fail_commands()
 {
-    if (mmio_ != Mmio::IDLE && current_.reader)
+    if (mmio_ != Mmio::IDLE)
         commands_.push_back(std::move(current_));
     for (Command &command : commands_) {
-        if (command.reader) {
-            command.reader->result = -ESHUTDOWN;
-            command.reader->done.notify_all();
+        if (command.waiter) {
+            command.waiter->result = -ESHUTDOWN;
+            command.waiter->done.notify_all();
         }
     }
     commands_.clear();

@@ -46,7 +46,7 @@ public:
     void stop();
     void watchdog();
 
-    int mmio_write(std::uint32_t func, std::uint32_t addr, std::uint32_t value);
+    int mmio_write(std::uint32_t func, std::uint32_t addr, std::uint32_t value, std::uint32_t timeout_ms);
     int mmio_read(std::uint32_t func, std::uint32_t addr, std::uint32_t *values, std::uint32_t count,
                   std::uint32_t timeout_ms);
 
@@ -72,16 +72,16 @@ public:
     int get_status(nktwin_status &status);
 
 private:
-    struct ReadWaiter {
-        std::vector<std::uint32_t> values;
-        std::uint32_t wanted = 0;
-        int result = 1;  // 1: not finished
+    struct Waiter {
+        std::vector<std::uint32_t> values;  // read so far
+        int result = 1;                     // 1: not finished
         bool abandoned = false;
         std::condition_variable done;
     };
     struct Command {
         std::uint32_t func = 0, addr = 0, value = 0;
-        std::shared_ptr<ReadWaiter> reader;  // empty: a write
+        std::uint32_t reads = 0;         // registers to read; 0: a write
+        std::shared_ptr<Waiter> waiter;  // empty: nobody waits
     };
     struct Doorbell {
         std::uint32_t func, addr, value;
@@ -117,6 +117,7 @@ private:
     // ---- other threads
     template <typename Body> void at_safe_point(Body body);
     void kick();
+    int submit(Command command, std::uint32_t timeout_ms);
     int check(std::uint32_t func) const { return func < FUNCTIONS ? 0 : -EINVAL; }
     std::uint32_t *doorbell_word(std::uint32_t func, std::uint32_t offset);
 
@@ -143,13 +144,14 @@ private:
     void drive_rx();
     void drive_read_data();
     void drive_mmio();
+    bool next_command();
     void load_read();
     void finish_write();
     void fire_irqs();
     void raise(std::uint32_t func, std::uint32_t vector);
     void send_frame();
     void snoop(const Command &command);
-    void finish_read(int result);
+    void finish_command(int result);
     void fail_commands();
     void note_dma_error(std::uint32_t func, std::uint64_t addr, bool write);
     bool transfer(const Transfer &t, bool write, std::uint8_t *data);
@@ -191,7 +193,6 @@ private:
     // MMIO
     enum class Mmio { IDLE, DRIVING, READING } mmio_ = Mmio::IDLE;
     Command current_;
-    bool current_is_command_ = false;
     std::uint64_t mmio_since_ = 0;
     bool mmio_taken_ = false, mmio_answered_ = false;
     std::uint32_t mmio_data_ = 0;

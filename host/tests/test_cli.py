@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nk-hw in this process: output, JSON, sentences, exit codes; CoreEngine on a fake card."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fake_card import FakeCard
+from netkernel import errors
+from netkernel import rundir as places
+from netkernel.cli import main
+from netkernel.cli.run import layout_text
+from netkernel.coreengine import CoreEngine, CoreEngineClient, TwinSlot
+from netkernel.coreengine import schema as sc
+
+HOST = Path(__file__).parents[1]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def nk_hw(rundir: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["--rundir", str(rundir), *args])
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def engine(card: FakeCard, rundir: Path) -> Iterator[CoreEngine]:
+    made = CoreEngine(rundir, TwinSlot(rundir, timeout=2), log=lambda _: None)
+    assert card.pf.connections == 1
+    thread = threading.Thread(target=made.run, daemon=True)
+    thread.start()
+    yield made
+    if thread.is_alive():
+        made.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+COMMANDS = [
+    ["list"],
+    ["info"],
+    ["nsm"],
+    ["stats"],
+    ["run"],
+    ["exit-codes"],
+    ["vf", "list"],
+    ["vf", "create"],
+    ["vf", "set"],
+    ["vf", "delete"],
+    ["twin", "start"],
+    ["twin", "stop"],
+    ["twin", "status"],
+    ["twin", "link"],
+    ["coreengine", "start"],
+    ["coreengine", "stop"],
+    ["coreengine", "status"],
+    ["trace", "pcap"],
+    ["trace", "nqe"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(nk_hw: Run, command: list[str]) -> None:
+    code, out, _ = nk_hw(*command, "--help")
+    assert code == 0
+    assert f"Example: nk-hw {' '.join(command)}" in out
+    assert "--json" in out or command == ["run"]
+
+
+def test_exit_codes_are_one_table(nk_hw: Run) -> None:
+    code, out, _ = nk_hw("exit-codes", "--json")
+    assert code == 0
+    shown = json.loads(out)
+    assert shown == {str(code): text for code, text in errors.EXIT_CODES.items()}
+    codes = [kind.exit_code for kind in errors.KINDS]
+    assert len(set(codes)) == len(codes)
+    assert set(errors.NkError.__subclasses__()) == set(errors.KINDS)
+    for kind in errors.KINDS:  # the drawn tree names each with its code
+        assert f"{kind.__name__:<20} {kind.exit_code:>2}" in (errors.__doc__ or "").replace(
+            "├── ", ""
+        ).replace("└── ", "")
+        assert type(errors.from_dict(kind("text", "hint").as_dict())) is kind
+    assert type(errors.from_dict({"code": "from the future"})) is errors.NkError
+
+
+@pytest.mark.usefixtures("engine")
+def test_vf_commands(nk_hw: Run, card: FakeCard) -> None:
+    assert "no VF is configured" in nk_hw("vf", "list")[1]
+    code, out, _ = nk_hw("vf", "create", "10.1.0.2/24", "--max-sockets", "16", "--json")
+    assert (code, json.loads(out)["ip"]) == (0, "10.1.0.2/24")
+    assert card.vfs[0].on
+    code, out, _ = nk_hw("vf", "set", "0", "--mtu", "1400")
+    assert code == 0
+    assert "1400" in out
+    code, out, _ = nk_hw("vf", "list")
+    assert "10.1.0.2/24" in out
+    assert json.loads(nk_hw("vf", "list", "--json")[1])["vfs"][0]["mtu"] == 1400
+    assert nk_hw("vf", "delete", "0")[0] == 0
+    assert not card.vfs[0].on
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    ("args", "kind", "text"),
+    [
+        (["vf", "delete", "3"], errors.UnknownDevice, "VF 3 is not configured"),
+        (["vf", "create", "10.1.0.2/24"], errors.PortInUse, "address of VF 0"),
+        (["vf", "create", "10.1.0.0/24"], errors.BadRequest, "not a host"),
+        (["vf", "create", "ten"], errors.BadRequest, "ip: "),
+        (["vf", "create", "10.1.0.9/24", "--mtu", "9000"], errors.BadRequest, "mtu: "),
+        (["nsm", "speed=1"], errors.BadRequest, "speed"),
+        (["nsm", "rto_min_us"], errors.BadRequest, "not NAME=VALUE"),
+        (["info", "card7"], errors.UnknownDevice, "card7"),
+        (["stats", "--interval", "0"], errors.BadRequest, "--interval"),
+        (["twin", "status"], errors.UnknownDevice, "no twin runs"),
+        (["trace", "pcap"], errors.BadRequest, "--stop"),
+        (["twin", "link", "--dir", "up"], errors.BadRequest, "rx, tx or both"),
+        (["coreengine", "start"], errors.AlreadyRunning, "runs already"),
+    ],
+)
+def test_sentences(nk_hw: Run, args: list[str], kind: type[errors.NkError], text: str) -> None:
+    nk_hw("vf", "create", "10.1.0.2/24")
+    code, out, err = nk_hw(*args)
+    assert code == kind.exit_code
+    assert out == ""
+    assert err.startswith("error: ")
+    assert text in err
+    code, out, err = nk_hw(*args, "--json")
+    assert (code, err) == (kind.exit_code, "")
+    assert json.loads(out)["error"]["code"] == kind.code
+
+
+def test_wrong_use_of_the_command_line(nk_hw: Run) -> None:
+    assert nk_hw("vf", "delete", "one")[0] == 2
+    assert nk_hw("fly")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "args", [["vf", "list"], ["stats"], ["nsm"], ["coreengine", "stop"], ["run", "--", "true"]]
+)
+def test_without_coreengine(nk_hw: Run, args: list[str]) -> None:
+    code, _, err = nk_hw(*args)
+    assert code == errors.CoreEngineNotRunning.exit_code
+    assert err.splitlines()[1] == "Start it: `nk-hw coreengine start`"
+
+
+def test_list_and_info(nk_hw: Run, card: FakeCard) -> None:
+    # without CoreEngine: straight from the card
+    rows = json.loads(nk_hw("list", "--json")[1])["devices"]
+    assert [(r["device"], r["coreengine"], r["card"]["vfs"]) for r in rows] == [
+        ("twin", "not running", 4)
+    ]
+    assert "rto_min_us" in nk_hw("info")[1]
+    card.version += 0x10000
+    code, _, err = nk_hw("info")
+    assert code == errors.AbiMismatch.exit_code
+    assert "ABI 1.1" in err
+    card.version -= 0x10000
+
+
+def test_list_without_a_device(nk_hw: Run) -> None:
+    code, out, _ = nk_hw("list")
+    assert code == 0
+    assert "nk-hw twin start" in out
+    assert json.loads(nk_hw("list", "--json")[1]) == {"devices": []}
+
+
+@pytest.mark.usefixtures("engine")
+def test_info_and_stats_through_coreengine(nk_hw: Run, card: FakeCard) -> None:
+    assert json.loads(nk_hw("list", "--json")[1])["devices"][0]["coreengine"] == "running"
+    assert nk_hw("nsm", "initial_cwnd=4", "rto_min_us=9000")[0] == 0
+    assert json.loads(nk_hw("info", "--json")[1])["params"]["initial_cwnd"] == 4
+    card.pf_regs[0x1000] = 12345
+    assert "12345" in nk_hw("stats")[1]
+    assert "rx_bytes" not in nk_hw("stats")[1]
+    assert "rx_bytes" in nk_hw("stats", "--all")[1]
+    assert json.loads(nk_hw("stats", "--json")[1])["counters"]["rx_frames"] == 12345
+    assert json.loads(nk_hw("coreengine", "status", "--json")[1])["card"]["flows"] == 1024
+
+
+GUESTD = """#!{python}
+import json, os, socket, sys
+options, at = {{}}, 1
+while sys.argv[at] != "--":
+    options.setdefault(sys.argv[at], []).append(int(sys.argv[at + 1]))
+    at += 2
+text = os.read(options["--layout-fd"][0], 8192).decode()
+layout = dict(line.split("=") for line in text.splitlines())
+lease = socket.socket(fileno=options["--lease-fd"][0])
+print(json.dumps({{
+    "layout": layout,
+    "options": options,
+    "program": sys.argv[at + 1:],
+    "region": os.fstat(options["--region-fd"][0]).st_size,
+    "bar": os.fstat(options["--bar-fd"][0]).st_size,
+    "blocking": lease.getblocking(),
+}}))
+sys.exit(42)
+"""
+
+
+@pytest.mark.usefixtures("engine")
+def test_run_hands_over_to_guestd(rundir: Path) -> None:
+    guestd = rundir / "nk-guestd"
+    guestd.write_text(GUESTD.format(python=sys.executable))
+    guestd.chmod(guestd.stat().st_mode | stat.S_IXUSR)
+    with CoreEngineClient(rundir) as client:
+        config = sc.VfConfig.model_validate({"ip": "10.1.0.2/24", "max_sockets": 8})
+        client.request(sc.VfCreate(config=config))
+    argv = [sys.executable, "-m", "netkernel.cli", "--rundir", str(rundir), "run"]
+    argv += ["--rx-log2", "13", "--", "curl", "--json", "-o", "x"]
+    done = subprocess.run(
+        argv,
+        env={**os.environ, "NK_GUESTD": str(guestd), "PYTHONPATH": str(HOST)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 42, done.stderr
+    said = json.loads(done.stdout)
+    assert said["program"] == ["curl", "--json", "-o", "x"]
+    assert said["blocking"]
+    layout = said["layout"]
+    assert (layout["vf"], layout["ip"], layout["prefix"], layout["nqs"]) == (
+        "0",
+        "10.1.0.2",
+        "24",
+        "1",
+    )
+    assert int(layout["region_bytes"]) == said["region"]
+    assert said["bar"] == 0x20000
+    assert layout["rx_log2"] == "13"
+    assert len(said["options"]["--irq-fd"]) == 1
+
+
+def test_layout_text_has_every_key() -> None:
+    ring = sc.Ring(offset=4096, log2=10)
+    queues = sc.QueueSetLayout(job=ring, completion=ring, send=ring, receive=ring, status=0)
+    layout = sc.Layout(
+        vf=1,
+        ip="10.0.0.1",
+        prefix=24,
+        gateway="0.0.0.0",
+        mtu=1500,
+        max_sockets=4,
+        queue_sets=[queues, queues],
+        doorbell_offset=0x10000,
+        doorbell_stride=4096,
+        region_bytes=1 << 20,
+        heap=sc.Extent(offset=8192, bytes=4096),
+        rx_log2=12,
+        tx_log2=12,
+    )
+    keys = [line.split("=")[0] for line in layout_text(layout).splitlines()]
+    assert len(keys) == len(set(keys)) == 14 + 2 * 9
+    assert {"qs1_receive_log2", "qs1_status_offset", "db_stride", "heap_bytes"} <= set(keys)
+
+
+@pytest.mark.usefixtures("card")
+def test_coreengine_start_and_stop(nk_hw: Run, rundir: Path) -> None:
+    code, out, err = nk_hw("coreengine", "start", "--json")
+    assert code == 0, err
+    pid = json.loads(out)["pid"]
+    assert json.loads(nk_hw("coreengine", "status", "--json")[1])["pid"] == pid
+    assert nk_hw("coreengine", "stop")[0] == 0
+    assert not (rundir / places.COREENGINE_SOCK).exists()
+    os.waitpid(pid, 0)
+
+
+def test_coreengine_start_without_a_twin(nk_hw: Run) -> None:
+    code, _, err = nk_hw("coreengine", "start")
+    assert code == errors.UnknownDevice.exit_code
+    assert "no device at" in err
+    assert "nk-hw twin start" in err
+
+
+def test_coreengine_dies_with_its_twin(nk_hw: Run, card: FakeCard) -> None:
+    pid = json.loads(nk_hw("coreengine", "start", "--json")[1])["pid"]
+    card.stop()
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == errors.TwinGone.exit_code
+    assert nk_hw("vf", "list")[0] == errors.CoreEngineNotRunning.exit_code
+
+
+def test_rundir_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NK_RUNDIR", "/somewhere")
+    assert places.default_rundir() == Path("/somewhere")
+    monkeypatch.delenv("NK_RUNDIR")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert places.default_rundir() == Path("/run/netkernel")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    assert places.default_rundir() == Path("/run/user/1000/netkernel")
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert places.default_rundir() == Path("/tmp/netkernel-1000")
+    with pytest.raises(errors.BadRequest, match="too long"):
+        places.prepare(Path("/tmp/" + "x" * 120))
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.BadRequest, match="not a folder"):
+        places.prepare(tmp_path / "file")

@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device-independent card: registers, queue manager, TCP engine and network edges, wired together.
+//
+// Ports by docs/interfaces.md. A board adds a shim for its host bus and one for its MAC.
+
+`default_nettype none
+`include "nk_abi.vh"
+
+module nk_core #(
+    parameter W        = 512,          // bus bits: 64, 128, 256 or 512
+    parameter NVF      = 8,            // VFs, 1 to 64
+    parameter NQS      = 1,            // queue sets a VF, 1 to 8
+    parameter FLOWS    = 1024,         // flows, power of two, 16 to 65536
+    parameter BUILD_ID = 0,            // CRC-32 over the sources
+    parameter LW       = $clog2(W / 8) // derived
+) (
+    input  wire          clk,
+    input  wire          rst,
+    input  wire [31:0]   now_us,           // free-running microseconds
+
+    // MMIO
+    input  wire          mmio_valid,
+    output wire          mmio_ready,
+    input  wire [7:0]    mmio_func,        // 0: PF, n+1: VF n
+    input  wire          mmio_write,
+    input  wire [16:0]   mmio_addr,
+    input  wire [31:0]   mmio_wdata,
+    output wire          mmio_rvalid,
+    output wire [31:0]   mmio_rdata,
+
+    // DMA read
+    output wire          rdreq_valid,
+    input  wire          rdreq_ready,
+    output wire [7:0]    rdreq_func,
+    output wire [63:0]   rdreq_addr,
+    output wire [15:0]   rdreq_len,
+    output wire [LW-1:0] rdreq_lane,
+    output wire [15:0]   rdreq_wrap_len,
+    output wire [63:0]   rdreq_wrap_addr,
+    input  wire          rdat_valid,
+    output wire          rdat_ready,
+    input  wire [W-1:0]  rdat_data,
+    input  wire          rdat_last,
+
+    // DMA write
+    output wire          wrreq_valid,
+    input  wire          wrreq_ready,
+    output wire [7:0]    wrreq_func,
+    output wire [63:0]   wrreq_addr,
+    output wire [15:0]   wrreq_len,
+    output wire [LW-1:0] wrreq_lane,
+    output wire [15:0]   wrreq_wrap_len,
+    output wire [63:0]   wrreq_wrap_addr,
+    output wire          wdat_valid,
+    input  wire          wdat_ready,
+    output wire [W-1:0]  wdat_data,
+    output wire          wdat_last,
+
+    // interrupts
+    output wire          irq_valid,
+    input  wire          irq_ready,
+    output wire [7:0]    irq_func,
+    output wire [7:0]    irq_vector,
+
+    // activity, for shims that stop the clock
+    output wire          busy,
+    output wire          next_us_valid,
+    output wire [31:0]   next_us,
+
+    // MAC
+    input  wire          rx_valid,
+    output wire          rx_ready,
+    input  wire [W-1:0]  rx_data,
+    input  wire          rx_last,
+    input  wire [LW:0]   rx_bytes,
+    output wire          tx_valid,
+    input  wire          tx_ready,
+    output wire [W-1:0]  tx_data,
+    output wire          tx_last,
+    output wire [LW:0]   tx_bytes,
+
+    // every NQE fetched or written, for traces
+    output wire          tr_valid,
+    output wire [7:0]    tr_vf,
+    output wire [7:0]    tr_qs,
+    output wire [1:0]    tr_queue,
+    output wire [255:0]  tr_nqe
+);
+    localparam FW  = $clog2(FLOWS);
+    localparam AW  = 186 + LW;             // action word, see nk_place
+    localparam NST = `NK_CNT_COUNT;        // global counters
+    localparam VW  = (NVF > 1) ? $clog2(NVF) : 1;
+    localparam VSN = 12;                   // sources of VF counters: 7 of the engine, 5 of the queue manager
+
+    // ---- configuration --------------------------------------------------------------------------
+    wire [NVF-1:0]    cfg_en;
+    wire [NVF*48-1:0] cfg_mac;
+    wire [NVF*32-1:0] cfg_ip;
+    wire [NVF*32-1:0] cfg_mask;
+    wire [NVF*32-1:0] cfg_gw;
+    wire [NVF*16-1:0] cfg_mtu;
+    wire [NVF*32-1:0] cfg_sock_base;
+    wire [NVF*32-1:0] cfg_sock_count;
+    wire [NVF*64-1:0] region_base;
+    wire [NVF*32-1:0] region_pages;
+    wire [NVF-1:0]    vf_enabled;
+    wire [NVF-1:0]    vf_resetting;
+    wire [127:0]      hash_key;
+    wire [31:0]      p_rto_min;
+    wire [31:0]      p_rto_init;
+    wire [31:0]      p_rto_max;
+    wire [31:0]      p_time_wait;
+    wire [31:0]      p_delayed_ack;
+    wire [31:0]      p_neigh_retry;
+    wire [31:0]      p_fin_wait2;
+    wire [7:0]       p_retries_data;
+    wire [7:0]       p_retries_syn;
+    wire [7:0]       p_retries_neigh;
+    wire [7:0]       p_initial_cwnd;
+
+    // ---- segments in and out ----------------------------------------------------------------------
+    wire            seg_valid;
+    wire            seg_ready;
+    wire [7:0]      seg_vf;
+    wire [47:0]     seg_smac;
+    wire [31:0]     seg_rip;
+    wire [15:0]     seg_rport;
+    wire [15:0]     seg_lport;
+    wire [31:0]     seg_seq;
+    wire [31:0]     seg_ack;
+    wire [8:0]      seg_flags;
+    wire [15:0]     seg_wnd;
+    wire [15:0]     seg_mss;
+    wire [3:0]      seg_wscale;
+    wire            seg_wscale_valid;
+    wire [15:0]     seg_len;
+    wire [LW-1:0]   seg_lane;
+    wire            pay_valid;
+    wire            pay_ready;
+    wire [W-1:0]    pay_data;
+    wire            pay_last;
+    wire            txd_valid;
+    wire            txd_ready;
+    wire            txd_done;
+    wire [7:0]      txd_vf;
+    wire [47:0]     txd_dmac;
+    wire [31:0]     txd_rip;
+    wire [15:0]     txd_rport;
+    wire [15:0]     txd_lport;
+    wire [31:0]     txd_seq;
+    wire [31:0]     txd_ack;
+    wire [8:0]      txd_flags;
+    wire [15:0]     txd_wnd;
+    wire [15:0]     txd_mss;
+    wire [3:0]      txd_wscale;
+    wire            txd_wscale_valid;
+    wire [15:0]     txd_len;
+    wire [63:0]     txd_addr;
+    wire [15:0]     txd_wrap_len;
+    wire [63:0]     txd_wrap_addr;
+    wire [31:0]     nq_ip;
+    wire            nq_hit;
+    wire [47:0]     nq_mac;
+    wire            arp_req_valid;
+    wire            arp_req_ready;
+    wire [7:0]      arp_req_vf;
+    wire [31:0]     arp_req_ip;
+    wire [7:0]      nb_index;
+    wire [31:0]     nb_ip;
+    wire [47:0]     nb_mac;
+    wire            nb_valid;
+
+    // ---- operations, events, flush ------------------------------------------------------------------
+    wire            op_valid;
+    wire            op_ready;
+    wire [7:0]      op_vf;
+    wire [7:0]      op_qs;
+    wire [7:0]      op_code;
+    wire [FW-1:0]   op_flow;
+    wire [15:0]     op_socket;
+    wire [FW-1:0]   op_child;
+    wire            op_child_ok;
+    wire [63:0]     op_data;
+    wire [63:0]     op_ptr;
+    wire [31:0]     op_size;
+    wire            opr_valid;
+    wire [7:0]      opr_status;
+    wire [63:0]     opr_data;
+    wire [63:0]     opr_ptr;
+    wire [31:0]     opr_size;
+    wire            act_valid;
+    wire            act_ready;
+    wire            act_room;
+    wire [AW-1:0]   act;
+    wire            ev_valid;
+    wire            ev_ready;
+    wire [7:0]      ev_vf;
+    wire [7:0]      ev_qs;
+    wire [7:0]      ev_op;
+    wire [15:0]     ev_socket;
+    wire [63:0]     ev_data;
+    wire [31:0]     ev_size;
+    wire [7:0]      ev_status;
+    wire [NVF*NQS-1:0] recv_room;
+    wire            flush_valid;
+    wire            flush_ready;
+    wire [7:0]      flush_vf;
+    wire            flush_done;
+    wire            stop_vf_valid;
+    wire [7:0]      stop_vf;
+    wire            stop_vf_done;
+
+    // ---- queue-set registers --------------------------------------------------------------------------
+    wire            qreg_valid;
+    wire            qreg_ready;
+    wire [7:0]      qreg_vf;
+    wire [7:0]      qreg_qs;
+    wire            qreg_db;
+    wire [5:0]      qreg_ofs;
+    wire            qreg_write;
+    wire [31:0]     qreg_wdata;
+    wire            qreg_rvalid;
+    wire [31:0]     qreg_rdata;
+    wire            qreg_err;
+
+    // ---- counters -------------------------------------------------------------------------------------
+    wire        stat_rx_frames;
+    wire [15:0] stat_rx_bytes_inc;
+    wire        stat_rx_drop_runt;
+    wire        stat_rx_drop_filter;
+    wire        stat_rx_drop_proto;
+    wire        stat_rx_drop_ip_header;
+    wire        stat_rx_drop_fragment;
+    wire        stat_rx_drop_tcp_header;
+    wire        stat_rx_drop_tcp_csum;
+    wire        stat_rx_drop_overflow;
+    wire        stat_rx_arp;
+    wire        stat_rx_icmp_echo;
+    wire        stat_rx_drop_icmp;
+    wire        stat_rx_segments;
+    wire        stat_tx_frames;
+    wire [15:0] stat_tx_bytes_inc;
+    wire        stat_tx_segments;
+    wire        stat_tx_arp_requests;
+    wire        stat_tx_arp_replies;
+    wire        stat_rx_no_flow;
+    wire        stat_rx_syn_no_credit;
+    wire        stat_rx_syn_no_room;
+    wire        stat_rx_unacceptable;
+    wire        stat_rx_bad_ack;
+    wire        stat_rx_out_of_order;
+    wire        stat_rx_duplicate;
+    wire        stat_rx_ooo_no_room;
+    wire        stat_rx_rst;
+    wire        stat_tx_rst;
+    wire        stat_tx_retransmits;
+    wire        stat_tx_rto;
+    wire        stat_tx_fast_retransmit;
+    wire        stat_tx_zero_window_probe;
+    wire        stat_tx_dup_acks_rx;
+    wire        stat_flows_opened;
+    wire        stat_flows_closed;
+    wire        stat_hash_inserts;
+    wire        stat_hash_deletes;
+    wire        stat_flow_timeouts;
+    wire        stat_neigh_misses;
+    wire        stat_nqe_fetched;
+    wire        stat_nqe_errors;
+    wire        stat_doorbell_errors;
+    wire        stat_irq_sent;
+    wire        stat_ev_lost;
+    wire        stat_mmio_errors;
+    wire [NST*16-1:0] stat_inc;
+    wire [6:0]      vst_valid;
+    wire [6:0]      vst_ready;
+    wire [7*(VW+4)-1:0] vst_addr;
+    wire [111:0]    vst_inc;
+    wire [4:0]      vfc_valid;
+    wire [4:0]      vfc_ready;
+    wire [5*(VW+4)-1:0] vfc_addr;
+    wire [79:0]     vfc_inc;
+    wire            opc_valid;
+    wire [5:0]      opc;
+    wire [NVF*16-1:0] vf_sockets;
+    wire [31:0]     flows_in_use;
+    wire [31:0]     hash_in_use;
+
+    assign stat_inc[`NK_CNT_RX_FRAMES*16 +: 16] = {15'd0, stat_rx_frames};
+    assign stat_inc[`NK_CNT_RX_BYTES*16 +: 16] = stat_rx_frames ? stat_rx_bytes_inc : 16'd0;
+    assign stat_inc[`NK_CNT_RX_DROP_RUNT*16 +: 16] = {15'd0, stat_rx_drop_runt};
+    assign stat_inc[`NK_CNT_RX_DROP_FILTER*16 +: 16] = {15'd0, stat_rx_drop_filter};
+    assign stat_inc[`NK_CNT_RX_DROP_PROTO*16 +: 16] = {15'd0, stat_rx_drop_proto};
+    assign stat_inc[`NK_CNT_RX_DROP_IP_HEADER*16 +: 16] = {15'd0, stat_rx_drop_ip_header};
+    assign stat_inc[`NK_CNT_RX_DROP_FRAGMENT*16 +: 16] = {15'd0, stat_rx_drop_fragment};
+    assign stat_inc[`NK_CNT_RX_DROP_TCP_HEADER*16 +: 16] = {15'd0, stat_rx_drop_tcp_header};
+    assign stat_inc[`NK_CNT_RX_DROP_TCP_CSUM*16 +: 16] = {15'd0, stat_rx_drop_tcp_csum};
+    assign stat_inc[`NK_CNT_RX_DROP_OVERFLOW*16 +: 16] = {15'd0, stat_rx_drop_overflow};
+    assign stat_inc[`NK_CNT_RX_ARP*16 +: 16] = {15'd0, stat_rx_arp};
+    assign stat_inc[`NK_CNT_RX_ICMP_ECHO*16 +: 16] = {15'd0, stat_rx_icmp_echo};
+    assign stat_inc[`NK_CNT_RX_DROP_ICMP*16 +: 16] = {15'd0, stat_rx_drop_icmp};
+    assign stat_inc[`NK_CNT_RX_SEGMENTS*16 +: 16] = {15'd0, stat_rx_segments};
+    assign stat_inc[`NK_CNT_TX_FRAMES*16 +: 16] = {15'd0, stat_tx_frames};
+    assign stat_inc[`NK_CNT_TX_BYTES*16 +: 16] = stat_tx_frames ? stat_tx_bytes_inc : 16'd0;
+    assign stat_inc[`NK_CNT_TX_SEGMENTS*16 +: 16] = {15'd0, stat_tx_segments};
+    assign stat_inc[`NK_CNT_TX_ARP_REQUESTS*16 +: 16] = {15'd0, stat_tx_arp_requests};
+    assign stat_inc[`NK_CNT_TX_ARP_REPLIES*16 +: 16] = {15'd0, stat_tx_arp_replies};
+    assign stat_inc[`NK_CNT_RX_NO_FLOW*16 +: 16] = {15'd0, stat_rx_no_flow};
+    assign stat_inc[`NK_CNT_RX_SYN_NO_CREDIT*16 +: 16] = {15'd0, stat_rx_syn_no_credit};
+    assign stat_inc[`NK_CNT_RX_SYN_NO_ROOM*16 +: 16] = {15'd0, stat_rx_syn_no_room};
+    assign stat_inc[`NK_CNT_RX_UNACCEPTABLE*16 +: 16] = {15'd0, stat_rx_unacceptable};
+    assign stat_inc[`NK_CNT_RX_BAD_ACK*16 +: 16] = {15'd0, stat_rx_bad_ack};
+    assign stat_inc[`NK_CNT_RX_OUT_OF_ORDER*16 +: 16] = {15'd0, stat_rx_out_of_order};
+    assign stat_inc[`NK_CNT_RX_DUPLICATE*16 +: 16] = {15'd0, stat_rx_duplicate};
+    assign stat_inc[`NK_CNT_RX_OOO_NO_ROOM*16 +: 16] = {15'd0, stat_rx_ooo_no_room};
+    assign stat_inc[`NK_CNT_RX_RST*16 +: 16] = {15'd0, stat_rx_rst};
+    assign stat_inc[`NK_CNT_TX_RST*16 +: 16] = {15'd0, stat_tx_rst};
+    assign stat_inc[`NK_CNT_TX_RETRANSMITS*16 +: 16] = {15'd0, stat_tx_retransmits};
+    assign stat_inc[`NK_CNT_TX_RTO*16 +: 16] = {15'd0, stat_tx_rto};
+    assign stat_inc[`NK_CNT_TX_FAST_RETRANSMIT*16 +: 16] = {15'd0, stat_tx_fast_retransmit};
+    assign stat_inc[`NK_CNT_TX_ZERO_WINDOW_PROBE*16 +: 16] = {15'd0, stat_tx_zero_window_probe};
+    assign stat_inc[`NK_CNT_TX_DUP_ACKS_RX*16 +: 16] = {15'd0, stat_tx_dup_acks_rx};
+    assign stat_inc[`NK_CNT_FLOWS_OPENED*16 +: 16] = {15'd0, stat_flows_opened};
+    assign stat_inc[`NK_CNT_FLOWS_CLOSED*16 +: 16] = {15'd0, stat_flows_closed};
+    assign stat_inc[`NK_CNT_HASH_INSERTS*16 +: 16] = {15'd0, stat_hash_inserts};
+    assign stat_inc[`NK_CNT_HASH_DELETES*16 +: 16] = {15'd0, stat_hash_deletes};
+    assign stat_inc[`NK_CNT_FLOW_TIMEOUTS*16 +: 16] = {15'd0, stat_flow_timeouts};
+    assign stat_inc[`NK_CNT_NQE_FETCHED*16 +: 16] = {15'd0, stat_nqe_fetched};
+    assign stat_inc[`NK_CNT_NQE_ERRORS*16 +: 16] = {15'd0, stat_nqe_errors};
+    assign stat_inc[`NK_CNT_DOORBELL_ERRORS*16 +: 16] = {15'd0, stat_doorbell_errors};
+    assign stat_inc[`NK_CNT_IRQ_SENT*16 +: 16] = {15'd0, stat_irq_sent};
+    assign stat_inc[`NK_CNT_MMIO_ERRORS*16 +: 16] = {15'd0, stat_mmio_errors};
+    assign stat_inc[`NK_CNT_NEIGH_MISSES*16 +: 16] = {15'd0, stat_neigh_misses};
+    assign stat_inc[`NK_CNT_CLOCKS*16 +: 16] = 16'd1;
+    assign stat_inc[`NK_CNT_EVENTS_LOST*16 +: 16] = {15'd0, stat_ev_lost};
+
+    // ---- network edges ----------------------------------------------------------------------------------
+    wire            net_rd_valid;
+    wire            net_rd_ready;
+    wire [7:0]      net_rd_func;
+    wire [63:0]     net_rd_addr;
+    wire [15:0]     net_rd_len;
+    wire [LW-1:0]   net_rd_lane;
+    wire [15:0]     net_rd_wrap_len;
+    wire [63:0]     net_rd_wrap_addr;
+    wire            net_rdat_ready;
+    wire            nqe_rd_valid;
+    wire            nqe_rd_ready;
+    wire [7:0]      nqe_rd_func;
+    wire [63:0]     nqe_rd_addr;
+    wire [15:0]     nqe_rd_len;
+    wire [LW-1:0]   nqe_rd_lane;
+    wire [15:0]     nqe_rd_wrap_len;
+    wire [63:0]     nqe_rd_wrap_addr;
+    wire            nqe_rdat_ready;
+    wire [1:0]      rd_d_valid;
+    wire [W-1:0]    rd_d_data;
+    wire            rd_d_last;
+    wire            net_busy;
+
+    nk_net #(.W(W), .NVF(NVF)) net (
+        .clk(clk), .rst(rst),
+        .rx_valid(rx_valid), .rx_ready(rx_ready), .rx_data(rx_data), .rx_last(rx_last), .rx_bytes(rx_bytes),
+        .tx_valid(tx_valid), .tx_ready(tx_ready), .tx_data(tx_data), .tx_last(tx_last), .tx_bytes(tx_bytes),
+        .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip), .cfg_mtu(cfg_mtu),
+        .seg_valid(seg_valid), .seg_ready(seg_ready), .seg_vf(seg_vf), .seg_smac(seg_smac),
+        .seg_rip(seg_rip), .seg_rport(seg_rport), .seg_lport(seg_lport), .seg_seq(seg_seq),
+        .seg_ack(seg_ack), .seg_flags(seg_flags), .seg_wnd(seg_wnd), .seg_mss(seg_mss),
+        .seg_wscale(seg_wscale), .seg_wscale_valid(seg_wscale_valid), .seg_len(seg_len), .seg_lane(seg_lane),
+        .pay_valid(pay_valid), .pay_ready(pay_ready), .pay_data(pay_data), .pay_last(pay_last),
+        .txd_valid(txd_valid), .txd_ready(txd_ready), .txd_vf(txd_vf), .txd_dmac(txd_dmac),
+        .txd_rip(txd_rip), .txd_rport(txd_rport), .txd_lport(txd_lport), .txd_seq(txd_seq),
+        .txd_ack(txd_ack), .txd_flags(txd_flags), .txd_wnd(txd_wnd), .txd_mss(txd_mss),
+        .txd_wscale(txd_wscale), .txd_wscale_valid(txd_wscale_valid), .txd_len(txd_len), .txd_addr(txd_addr),
+        .txd_wrap_len(txd_wrap_len), .txd_wrap_addr(txd_wrap_addr), .txd_done(txd_done),
+        .rdreq_valid(net_rd_valid), .rdreq_ready(net_rd_ready), .rdreq_func(net_rd_func), .rdreq_addr(net_rd_addr),
+        .rdreq_len(net_rd_len), .rdreq_lane(net_rd_lane), .rdreq_wrap_len(net_rd_wrap_len), .rdreq_wrap_addr(net_rd_wrap_addr),
+        .rdat_valid(rd_d_valid[0]), .rdat_ready(net_rdat_ready), .rdat_data(rd_d_data), .rdat_last(rd_d_last),
+        .nq_ip(nq_ip), .nq_hit(nq_hit), .nq_mac(nq_mac), .arp_req_valid(arp_req_valid),
+        .arp_req_ready(arp_req_ready), .arp_req_vf(arp_req_vf), .arp_req_ip(arp_req_ip),
+        .nb_index(nb_index), .nb_ip(nb_ip), .nb_mac(nb_mac), .nb_valid(nb_valid),
+        .stat_rx_frames(stat_rx_frames), .stat_rx_bytes_inc(stat_rx_bytes_inc), .stat_rx_drop_runt(stat_rx_drop_runt),
+        .stat_rx_drop_filter(stat_rx_drop_filter), .stat_rx_drop_proto(stat_rx_drop_proto), .stat_rx_drop_ip_header(stat_rx_drop_ip_header),
+        .stat_rx_drop_fragment(stat_rx_drop_fragment), .stat_rx_drop_tcp_header(stat_rx_drop_tcp_header), .stat_rx_drop_tcp_csum(stat_rx_drop_tcp_csum),
+        .stat_rx_drop_overflow(stat_rx_drop_overflow), .stat_rx_arp(stat_rx_arp), .stat_rx_icmp_echo(stat_rx_icmp_echo),
+        .stat_rx_drop_icmp(stat_rx_drop_icmp), .stat_rx_segments(stat_rx_segments), .stat_tx_frames(stat_tx_frames),
+        .stat_tx_bytes_inc(stat_tx_bytes_inc), .stat_tx_segments(stat_tx_segments), .stat_tx_arp_requests(stat_tx_arp_requests),
+        .stat_tx_arp_replies(stat_tx_arp_replies),
+        .busy(net_busy)
+    );
+
+    // ---- protocol ---------------------------------------------------------------------------------------
+    wire        tcp_busy;
+    wire        tcp_next_valid;
+    wire [31:0] tcp_next_us;
+
+    nk_tcp_engine #(.W(W), .NVF(NVF), .NQS(NQS), .FLOWS(FLOWS)) tcp (
+        .clk(clk), .rst(rst), .now_us(now_us),
+        .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu),
+        .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count), .region_base(region_base), .hash_key(hash_key),
+        .p_rto_min(p_rto_min), .p_rto_init(p_rto_init), .p_rto_max(p_rto_max), .p_time_wait(p_time_wait),
+        .p_delayed_ack(p_delayed_ack), .p_neigh_retry(p_neigh_retry), .p_fin_wait2(p_fin_wait2), .p_retries_data(p_retries_data),
+        .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_initial_cwnd(p_initial_cwnd),
+        .seg_valid(seg_valid), .seg_ready(seg_ready), .seg_vf(seg_vf), .seg_smac(seg_smac),
+        .seg_rip(seg_rip), .seg_rport(seg_rport), .seg_lport(seg_lport), .seg_seq(seg_seq),
+        .seg_ack(seg_ack), .seg_flags(seg_flags), .seg_wnd(seg_wnd), .seg_mss(seg_mss),
+        .seg_wscale(seg_wscale), .seg_wscale_valid(seg_wscale_valid), .seg_len(seg_len), .seg_lane(seg_lane),
+        .txd_valid(txd_valid), .txd_ready(txd_ready), .txd_vf(txd_vf), .txd_dmac(txd_dmac),
+        .txd_rip(txd_rip), .txd_rport(txd_rport), .txd_lport(txd_lport), .txd_seq(txd_seq),
+        .txd_ack(txd_ack), .txd_flags(txd_flags), .txd_wnd(txd_wnd), .txd_mss(txd_mss),
+        .txd_wscale(txd_wscale), .txd_wscale_valid(txd_wscale_valid), .txd_len(txd_len), .txd_addr(txd_addr),
+        .txd_wrap_len(txd_wrap_len), .txd_wrap_addr(txd_wrap_addr), .txd_done(txd_done),
+        .nq_ip(nq_ip), .nq_hit(nq_hit), .nq_mac(nq_mac), .arp_req_valid(arp_req_valid),
+        .arp_req_ready(arp_req_ready), .arp_req_vf(arp_req_vf), .arp_req_ip(arp_req_ip),
+        .op_valid(op_valid), .op_ready(op_ready), .op_vf(op_vf), .op_qs(op_qs),
+        .op_code(op_code), .op_flow(op_flow), .op_socket(op_socket), .op_child(op_child),
+        .op_child_ok(op_child_ok), .op_data(op_data), .op_ptr(op_ptr), .op_size(op_size),
+        .opr_valid(opr_valid), .opr_status(opr_status), .opr_data(opr_data), .opr_ptr(opr_ptr),
+        .opr_size(opr_size),
+        .act_valid(act_valid), .act_ready(act_ready), .act(act), .act_room(act_room),
+        .recv_room(recv_room), .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf),
+        .vf_sockets(vf_sockets), .flows_in_use(flows_in_use), .hash_in_use(hash_in_use),
+        .stat_rx_no_flow(stat_rx_no_flow), .stat_rx_syn_no_credit(stat_rx_syn_no_credit), .stat_rx_syn_no_room(stat_rx_syn_no_room),
+        .stat_rx_unacceptable(stat_rx_unacceptable), .stat_rx_bad_ack(stat_rx_bad_ack), .stat_rx_out_of_order(stat_rx_out_of_order),
+        .stat_rx_duplicate(stat_rx_duplicate), .stat_rx_ooo_no_room(stat_rx_ooo_no_room), .stat_rx_rst(stat_rx_rst),
+        .stat_tx_rst(stat_tx_rst), .stat_tx_retransmits(stat_tx_retransmits), .stat_tx_rto(stat_tx_rto),
+        .stat_tx_fast_retransmit(stat_tx_fast_retransmit), .stat_tx_zero_window_probe(stat_tx_zero_window_probe), .stat_tx_dup_acks_rx(stat_tx_dup_acks_rx),
+        .stat_flows_opened(stat_flows_opened), .stat_flows_closed(stat_flows_closed), .stat_hash_inserts(stat_hash_inserts),
+        .stat_hash_deletes(stat_hash_deletes), .stat_flow_timeouts(stat_flow_timeouts), .stat_neigh_misses(stat_neigh_misses),
+        .vst_valid(vst_valid), .vst_ready(vst_ready), .vst_addr(vst_addr), .vst_inc(vst_inc),
+        .busy(tcp_busy), .next_us_valid(tcp_next_valid), .next_us(tcp_next_us)
+    );
+
+    // ---- placement ----------------------------------------------------------------------------------------
+    wire            pl_wr_valid;
+    wire            pl_wr_ready;
+    wire [7:0]      pl_wr_func;
+    wire [63:0]     pl_wr_addr;
+    wire [15:0]     pl_wr_len;
+    wire [LW-1:0]   pl_wr_lane;
+    wire [15:0]     pl_wr_wrap_len;
+    wire [63:0]     pl_wr_wrap_addr;
+    wire            pl_wd_valid;
+    wire            pl_wd_ready;
+    wire [W-1:0]    pl_wd_data;
+    wire            pl_wd_last;
+    wire            place_busy;
+
+    nk_place #(.W(W)) place (
+        .clk(clk), .rst(rst), .act_valid(act_valid), .act_ready(act_ready), .act(act), .act_room(act_room),
+        .pay_valid(pay_valid), .pay_ready(pay_ready), .pay_data(pay_data), .pay_last(pay_last),
+        .wr_valid(pl_wr_valid), .wr_ready(pl_wr_ready), .wr_func(pl_wr_func), .wr_addr(pl_wr_addr), .wr_len(pl_wr_len),
+        .wr_lane(pl_wr_lane), .wr_wrap_len(pl_wr_wrap_len), .wr_wrap_addr(pl_wr_wrap_addr),
+        .wd_valid(pl_wd_valid), .wd_ready(pl_wd_ready), .wd_data(pl_wd_data), .wd_last(pl_wd_last),
+        .ev_valid(ev_valid), .ev_ready(ev_ready), .ev_vf(ev_vf), .ev_qs(ev_qs), .ev_op(ev_op),
+        .ev_socket(ev_socket), .ev_data(ev_data), .ev_size(ev_size), .ev_status(ev_status),
+        .flushed(flush_done), .busy(place_busy)
+    );
+
+    // ---- queues -------------------------------------------------------------------------------------------
+    wire            nq_wr_valid;
+    wire            nq_wr_ready;
+    wire [7:0]      nq_wr_func;
+    wire [63:0]     nq_wr_addr;
+    wire [15:0]     nq_wr_len;
+    wire [LW-1:0]   nq_wr_lane;
+    wire [15:0]     nq_wr_wrap_len;
+    wire [63:0]     nq_wr_wrap_addr;
+    wire            nq_wd_valid;
+    wire            nq_wd_ready;
+    wire [W-1:0]    nq_wd_data;
+    wire            nq_wd_last;
+    wire            nqe_busy;
+    wire            nqe_next_valid;
+    wire [31:0]     nqe_next_us;
+
+    nk_nqe #(.W(W), .NVF(NVF), .NQS(NQS), .FLOWS(FLOWS)) nqe (
+        .clk(clk), .rst(rst), .now_us(now_us),
+        .vf_enabled(vf_enabled), .vf_resetting(vf_resetting), .region_base(region_base), .region_pages(region_pages),
+        .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count),
+        .qreg_valid(qreg_valid), .qreg_ready(qreg_ready), .qreg_vf(qreg_vf), .qreg_qs(qreg_qs), .qreg_db(qreg_db),
+        .qreg_ofs(qreg_ofs), .qreg_write(qreg_write), .qreg_wdata(qreg_wdata), .qreg_rvalid(qreg_rvalid),
+        .qreg_rdata(qreg_rdata), .qreg_err(qreg_err),
+        .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
+        .op_valid(op_valid), .op_ready(op_ready), .op_vf(op_vf), .op_qs(op_qs), .op_code(op_code), .op_flow(op_flow),
+        .op_socket(op_socket), .op_child(op_child), .op_child_ok(op_child_ok), .op_data(op_data), .op_ptr(op_ptr),
+        .op_size(op_size), .opr_valid(opr_valid), .opr_status(opr_status), .opr_data(opr_data), .opr_ptr(opr_ptr),
+        .opr_size(opr_size),
+        .ev_valid(ev_valid), .ev_ready(ev_ready), .ev_vf(ev_vf), .ev_qs(ev_qs), .ev_op(ev_op), .ev_socket(ev_socket),
+        .ev_data(ev_data), .ev_size(ev_size), .ev_status(ev_status), .recv_room(recv_room),
+        .rd_valid(nqe_rd_valid), .rd_ready(nqe_rd_ready), .rd_func(nqe_rd_func), .rd_addr(nqe_rd_addr),
+        .rd_len(nqe_rd_len), .rd_lane(nqe_rd_lane), .rd_wrap_len(nqe_rd_wrap_len), .rd_wrap_addr(nqe_rd_wrap_addr),
+        .rdat_valid(rd_d_valid[1]), .rdat_ready(nqe_rdat_ready), .rdat_data(rd_d_data),
+        .wr_valid(nq_wr_valid), .wr_ready(nq_wr_ready), .wr_func(nq_wr_func), .wr_addr(nq_wr_addr), .wr_len(nq_wr_len),
+        .wr_lane(nq_wr_lane), .wr_wrap_len(nq_wr_wrap_len), .wr_wrap_addr(nq_wr_wrap_addr),
+        .wd_valid(nq_wd_valid), .wd_ready(nq_wd_ready), .wd_data(nq_wd_data), .wd_last(nq_wd_last),
+        .mon_wdat_valid(wdat_valid), .mon_wdat_ready(wdat_ready),
+        .irq_valid(irq_valid), .irq_ready(irq_ready), .irq_func(irq_func), .irq_vector(irq_vector),
+        .tr_valid(tr_valid), .tr_vf(tr_vf), .tr_qs(tr_qs), .tr_queue(tr_queue), .tr_nqe(tr_nqe),
+        .stat_nqe_fetched(stat_nqe_fetched), .stat_nqe_errors(stat_nqe_errors),
+        .stat_doorbell_errors(stat_doorbell_errors), .stat_irq_sent(stat_irq_sent), .stat_ev_lost(stat_ev_lost),
+        .opc_valid(opc_valid), .opc(opc),
+        .vfc_valid(vfc_valid), .vfc_ready(vfc_ready), .vfc_addr(vfc_addr), .vfc_inc(vfc_inc),
+        .busy(nqe_busy), .next_valid(nqe_next_valid), .next_us(nqe_next_us)
+    );
+
+
+    // ---- host side ------------------------------------------------------------------------------------------
+    wire wr_busy;
+    wire rd_busy;
+
+    // Client 0: payload, client 1: NQEs. The arbiter's order is the order that the tenant sees.
+    nk_dma_wr_arb #(.W(W), .N(2)) wr_arb (
+        .clk(clk), .rst(rst),
+        .s_valid({nq_wr_valid, pl_wr_valid}), .s_ready({nq_wr_ready, pl_wr_ready}), .s_func({nq_wr_func, pl_wr_func}),
+        .s_addr({nq_wr_addr, pl_wr_addr}), .s_len({nq_wr_len, pl_wr_len}), .s_lane({nq_wr_lane, pl_wr_lane}),
+        .s_wrap_len({nq_wr_wrap_len, pl_wr_wrap_len}), .s_wrap_addr({nq_wr_wrap_addr, pl_wr_wrap_addr}),
+        .sd_valid({nq_wd_valid, pl_wd_valid}), .sd_ready({nq_wd_ready, pl_wd_ready}),
+        .sd_data({nq_wd_data, pl_wd_data}), .sd_last({nq_wd_last, pl_wd_last}),
+        .wrreq_valid(wrreq_valid), .wrreq_ready(wrreq_ready), .wrreq_func(wrreq_func), .wrreq_addr(wrreq_addr),
+        .wrreq_len(wrreq_len), .wrreq_lane(wrreq_lane), .wrreq_wrap_len(wrreq_wrap_len), .wrreq_wrap_addr(wrreq_wrap_addr),
+        .wdat_valid(wdat_valid), .wdat_ready(wdat_ready), .wdat_data(wdat_data), .wdat_last(wdat_last),
+        .busy(wr_busy)
+    );
+
+    nk_dma_rd_arb #(.W(W), .N(2)) rd_arb (
+        .clk(clk), .rst(rst),
+        .s_valid({nqe_rd_valid, net_rd_valid}), .s_ready({nqe_rd_ready, net_rd_ready}), .s_func({nqe_rd_func, net_rd_func}),
+        .s_addr({nqe_rd_addr, net_rd_addr}), .s_len({nqe_rd_len, net_rd_len}), .s_lane({nqe_rd_lane, net_rd_lane}),
+        .s_wrap_len({nqe_rd_wrap_len, net_rd_wrap_len}), .s_wrap_addr({nqe_rd_wrap_addr, net_rd_wrap_addr}),
+        .d_valid(rd_d_valid), .d_ready({nqe_rdat_ready, net_rdat_ready}), .d_data(rd_d_data), .d_last(rd_d_last),
+        .rdreq_valid(rdreq_valid), .rdreq_ready(rdreq_ready), .rdreq_func(rdreq_func), .rdreq_addr(rdreq_addr),
+        .rdreq_len(rdreq_len), .rdreq_lane(rdreq_lane), .rdreq_wrap_len(rdreq_wrap_len), .rdreq_wrap_addr(rdreq_wrap_addr),
+        .rdat_valid(rdat_valid), .rdat_ready(rdat_ready), .rdat_data(rdat_data), .rdat_last(rdat_last),
+        .busy(rd_busy)
+    );
+
+    // ---- registers and counters --------------------------------------------------------------------------
+    wire [5:0]    gs_raddr;
+    wire [47:0]   gs_rdata;
+    wire [5:0]    os_raddr;
+    wire [47:0]   os_rdata;
+    wire          vs_req;
+    wire [VW+3:0] vs_addr;
+    wire          vs_valid;
+    wire [47:0]   vs_data;
+    wire          regs_busy;
+    wire          vst_busy;
+    wire          vst_ram_ready;
+
+    nk_regs #(.W(W), .NVF(NVF), .NQS(NQS), .FLOWS(FLOWS), .BUILD_ID(BUILD_ID)) regs (
+        .clk(clk), .rst(rst),
+        .mmio_valid(mmio_valid), .mmio_ready(mmio_ready), .mmio_func(mmio_func), .mmio_write(mmio_write),
+        .mmio_addr(mmio_addr), .mmio_wdata(mmio_wdata), .mmio_rvalid(mmio_rvalid), .mmio_rdata(mmio_rdata),
+        .p_rto_min(p_rto_min), .p_rto_init(p_rto_init), .p_rto_max(p_rto_max), .p_time_wait(p_time_wait),
+        .p_delayed_ack(p_delayed_ack), .p_neigh_retry(p_neigh_retry), .p_retries_data(p_retries_data),
+        .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_fin_wait2(p_fin_wait2),
+        .p_initial_cwnd(p_initial_cwnd), .hash_key(hash_key),
+        .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu),
+        .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count),
+        .vf_enabled(vf_enabled), .vf_resetting(vf_resetting), .region_base(region_base), .region_pages(region_pages),
+        .flows_in_use(flows_in_use), .hash_in_use(hash_in_use), .now_us(now_us), .vf_sockets(vf_sockets),
+        .nb_index(nb_index), .nb_ip(nb_ip), .nb_mac(nb_mac), .nb_valid(nb_valid),
+        .gs_raddr(gs_raddr), .gs_rdata(gs_rdata), .os_raddr(os_raddr), .os_rdata(os_rdata),
+        .vs_req(vs_req), .vs_addr(vs_addr), .vs_valid(vs_valid), .vs_data(vs_data),
+        .qreg_valid(qreg_valid), .qreg_ready(qreg_ready), .qreg_vf(qreg_vf), .qreg_qs(qreg_qs), .qreg_db(qreg_db),
+        .qreg_ofs(qreg_ofs), .qreg_write(qreg_write), .qreg_wdata(qreg_wdata), .qreg_rvalid(qreg_rvalid),
+        .qreg_rdata(qreg_rdata), .qreg_err(qreg_err),
+        .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
+        .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf), .flush_done(flush_done),
+        .stat_mmio_errors(stat_mmio_errors), .busy(regs_busy)
+    );
+
+    nk_stat_counters #(.N(NST), .RW(6)) global_counters (
+        .clk(clk), .rst(rst), .inc(stat_inc), .raddr(gs_raddr), .rdata(gs_rdata)
+    );
+
+    // One source an opcode counter would be 64 comparators; a RAM does it.
+    nk_opcode_counters opcode_counters (
+        .clk(clk), .rst(rst), .opc_valid(opc_valid), .opc(opc), .raddr(os_raddr), .rdata(os_rdata)
+    );
+
+    nk_stat_ram #(.AW(VW + 4), .NSRC(VSN)) vf_counters (
+        .clk(clk), .rst(rst),
+        .s_valid({vfc_valid, vst_valid}), .s_ready({vfc_ready, vst_ready}), .s_addr({vfc_addr, vst_addr}),
+        .s_inc({vfc_inc, vst_inc}),
+        .r_req(vs_req), .r_addr(vs_addr), .r_valid(vs_valid), .r_data(vs_data),
+        .ready(vst_ram_ready), .busy(vst_busy)
+    );
+
+
+    // ---- activity -------------------------------------------------------------------------------------------
+    // Nothing here may be left out: a shim stops the clock when `busy` is 0.
+    assign busy = net_busy || tcp_busy || place_busy || nqe_busy || regs_busy || wr_busy || rd_busy
+               || vst_busy || !vst_ram_ready || pay_valid;
+
+    wire nqe_sooner = (nqe_next_us - tcp_next_us) >> 31 != 32'd0;
+    assign next_us_valid = tcp_next_valid || nqe_next_valid;
+    assign next_us       = nqe_next_valid && (!tcp_next_valid || nqe_sooner) ? nqe_next_us : tcp_next_us;
+
+endmodule
+
+`default_nettype wire
