@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ COREENGINE_LOCK: Final = "coreengine.lock"
 COREENGINE_LOG: Final = "coreengine.log"
 TWIN_SOCK: Final = "twin.sock"
 TWIN_LOG: Final = "twin.log"
+TWIN_LOCK: Final = "twin.lock"
 PF_SOCK: Final = "pf.sock"
 
 _SUN_PATH_MAX: Final = 107  # sockaddr_un.sun_path less its NUL
@@ -33,6 +35,21 @@ def default_rundir() -> Path:
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "netkernel"
     return Path(f"/tmp/netkernel-{os.geteuid()}")
+
+
+def is_locked(path: Path) -> bool:
+    """A daemon of ours holds this lock file, so has not ended yet."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def prepare(rundir: Path) -> Path:

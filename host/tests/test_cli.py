@@ -157,6 +157,13 @@ def test_without_coreengine(nk_hw: Run, args: list[str]) -> None:
     assert err.splitlines()[1] == "Start it: `nk-hw coreengine start`"
 
 
+def test_options_of_the_program_are_not_ours(nk_hw: Run) -> None:
+    code, out, err = nk_hw("run", "--", "curl", "--json")
+    assert code == errors.CoreEngineNotRunning.exit_code
+    assert out == ""
+    assert err.startswith("error: ")
+
+
 def test_list_and_info(nk_hw: Run, card: FakeCard) -> None:
     # without CoreEngine: straight from the card
     rows = json.loads(nk_hw("list", "--json")[1])["devices"]
@@ -192,21 +199,20 @@ def test_info_and_stats_through_coreengine(nk_hw: Run, card: FakeCard) -> None:
 
 
 GUESTD = """#!{python}
-import json, os, socket, sys
+import json, os, sys
 options, at = {{}}, 1
 while sys.argv[at] != "--":
     options.setdefault(sys.argv[at], []).append(int(sys.argv[at + 1]))
     at += 2
 text = os.read(options["--layout-fd"][0], 8192).decode()
 layout = dict(line.split("=") for line in text.splitlines())
-lease = socket.socket(fileno=options["--lease-fd"][0])
 print(json.dumps({{
     "layout": layout,
     "options": options,
     "program": sys.argv[at + 1:],
     "region": os.fstat(options["--region-fd"][0]).st_size,
     "bar": os.fstat(options["--bar-fd"][0]).st_size,
-    "blocking": lease.getblocking(),
+    "blocking": os.get_blocking(options["--lease-fd"][0]),
 }}))
 sys.exit(42)
 """

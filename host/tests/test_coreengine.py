@@ -140,6 +140,12 @@ def test_vf_set_and_delete(card: FakeCard, running: Running) -> None:
     assert not card.vfs[1].on
     changed = running.ask(sc.VfSet(vf=0, config=sc.VfConfig(max_sockets=64)))
     assert changed["socket_base"] == 0
+    # a gap of exactly the wanted size is used
+    assert create(running, "10.1.0.4/24", max_sockets=64)["socket_base"] == 64
+    assert create(running, "10.1.0.5/24", max_sockets=64)["socket_base"] == 128
+    running.ask(sc.VfDelete(vf=1))
+    assert create(running, "10.1.0.4/24", max_sockets=64)["socket_base"] == 64
+    running.ask(sc.VfDelete(vf=1))
     with pytest.raises(UnknownDevice, match="not configured"):
         running.ask(sc.VfDelete(vf=1))
 

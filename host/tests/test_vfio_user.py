@@ -162,12 +162,14 @@ def reply(ident: int, cmd: int, body: bytes, *, size: int | None = None, flags: 
     )
 
 
+GOOD = struct.pack("<QIII", 0, 0, 4, 0)  # a well-formed body, so that only the header is wrong
+
 GARBAGE = {
     "size below header": lambda i, c: reply(i, c, b"", size=3),
     "size beyond reason": lambda i, c: reply(i, c, b"", size=1 << 31),
-    "another id": lambda i, c: reply((i + 1) & 0xFFFF, c, b"\0" * 20),
-    "another command": lambda i, _: reply(i, 13, b"\0" * 20),
-    "not a reply": lambda i, c: reply(i, c, b"\0" * 20, flags=0),
+    "another id": lambda i, c: reply((i + 1) & 0xFFFF, c, GOOD),
+    "another command": lambda i, _: reply(i, 13, GOOD),
+    "not a reply": lambda i, c: reply(i, c, GOOD, flags=0),
     "short body": lambda i, c: reply(i, c, b"\0" * 4),
     "long body": lambda i, c: reply(i, c, struct.pack("<QII", 0, 0, 4) + b"\0" * 64),
     "other count": lambda i, c: reply(i, c, struct.pack("<QII", 0, 0, 8) + b"\0" * 8),

@@ -131,7 +131,11 @@ class Sock:
 
     # ---- calls -------------------------------------------------------------------------------
 
-    def connect(self, rip: int, rport: int, lport: int = 0) -> Job:
+    def connect(self, rip: int, rport: int, lport: int | None = None) -> Job:
+        """Open actively; without `lport` from the tenant's next ephemeral port (ports are the tenant's)."""
+        if lport is None:
+            lport = self.tenant.next_port
+            self.tenant.next_port = 32768 + (lport + 1 - 32768) % 28000
         return self.tenant.job(self, Op.CONNECT, addr(rip, rport, lport))
 
     def listen(self, port: int) -> Job:
@@ -272,6 +276,7 @@ class Tenant:
         self.max_sockets = max_sockets
         self.sockets: dict[int, Sock] = {}
         self.free_ids = deque(range(max_sockets))
+        self.next_port = 32768
         self.closed_total = 0
         self.strays: list[str] = []
         self.rejects: list[tuple[int, Status]] = []
@@ -463,7 +468,9 @@ class Tenant:
             if sock is not None and (sock.ended is not None or sock.closing or self._end_coming(q)):
                 self.rejects.append((op, status))
                 return
-        raise Broken(f"completion out of order or for no job: {entry}; pending {list(q.pending)[:3]}")
+        raise Broken(
+            f"completion out of order or for no job: {entry}; pending {list(q.pending)[:3]}"
+        )
 
     def _end_coming(self, q: QueueSet) -> bool:
         """Completions and events are two rings: the end may stand unread in the other one."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bench for nk_core: card, host memory, tenants, a wire with a link model, and hosts on the wire.
 
-    tb = TB(dut)
-    await tb.start()                     # reset, PF set up, VF 0 enabled
-    sock, peer = await tb.connect()      # an established connection, opened by the tenant
-    ...
-    await tb.finish()                    # everything closed, every flow and ring entry free again
+tb = TB(dut)
+await tb.start()                     # reset, PF set up, VF 0 enabled
+sock, peer = await tb.connect()      # an established connection, opened by the tenant
+...
+await tb.finish()                    # everything closed, every flow and ring entry free again
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ class RawConn:
         assert (f.sport, f.dport) == (self.rport, self.lport), f"{what}: {f}"
         return f
 
-    async def expect(self, flags: int, what: str = "", us: int = 5_000_000, **fields: Any) -> fr.Frame:
+    async def expect(
+        self, flags: int, what: str = "", us: int = 5_000_000, **fields: Any
+    ) -> fr.Frame:
         """The next segment has exactly these flags (PSH aside) and field values."""
         f = await self.get(what or fr.flags_text(flags), us)
         assert f.flags & ~fr.PSH == flags, f"expected {fr.flags_text(flags)} {what}: {f}"
@@ -307,7 +309,9 @@ class TB:
         await self.shim.reset()
         await self.program(vfs, sockets, mtu, regs)
         for vf in range(vfs):
-            await self.add_tenant(vf, pages=pages, sockets=sockets, logs=logs, queue_sets=queue_sets)
+            await self.add_tenant(
+                vf, pages=pages, sockets=sockets, logs=logs, queue_sets=queue_sets
+            )
         return self.tenants[0]
 
     async def program(
@@ -505,7 +509,12 @@ class TB:
                 regs = VF.QS_BASE + VF.QS_STRIDE * q.index
                 for ring, reg in zip(
                     q.rings,
-                    (abi.QS.JOB_HEAD, abi.QS.COMPLETION_TAIL, abi.QS.SEND_HEAD, abi.QS.RECEIVE_TAIL),
+                    (
+                        abi.QS.JOB_HEAD,
+                        abi.QS.COMPLETION_TAIL,
+                        abi.QS.SEND_HEAD,
+                        abi.QS.RECEIVE_TAIL,
+                    ),
                     strict=True,
                 ):
                     got = await self.vf_read(vf, regs + reg)

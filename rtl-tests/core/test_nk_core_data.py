@@ -358,5 +358,3 @@ def test_nk_core_data():
 @pytest.mark.slow
 def test_nk_core_data_w64():
     run_core(__file__, 64, "sizes|tiny_rings|both_at_once")
-
-

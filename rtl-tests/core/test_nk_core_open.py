@@ -120,7 +120,12 @@ async def nobody_answers(dut):
         f = await raw.next("SYN", 20_000_000)
         assert f.flags == SYN
         first = first or f
-        assert (f.seq, f.mss, f.wscale, f.sport) == (first.seq, first.mss, first.wscale, first.sport)
+        assert (f.seq, f.mss, f.wscale, f.sport) == (
+            first.seq,
+            first.mss,
+            first.wscale,
+            first.sport,
+        )
         times.append(tb.now)
     await tb.until(lambda: sock.ended is not None, 20_000_000)
     assert sock.ended == Status.TIMED_OUT

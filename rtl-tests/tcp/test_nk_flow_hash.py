@@ -206,7 +206,7 @@ async def reset_mid_traffic(dut):
 
 
 def test_two_banks_are_worth_it():
-    """Inserts refused while as many keys as flows are filled in: two banks, one bank of all buckets."""
+    """Inserts refused while as many keys as flows are filled in: two banks, or one."""
     r = rng("fills")
     flows, ways, buckets = 1024, 4, 512
 

@@ -20,10 +20,9 @@ static struct {
 	uint32_t seq;
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Descriptors of our own: to be closed in a forked child, which gets its own. */
+/* Descriptors of our own, by the variable that holds each: closed in a forked child, moved by vacate. */
 #define HIDDEN_MAX 96
-static int hidden[HIDDEN_MAX];
-static uint32_t hidden_count;
+static int *hidden[HIDDEN_MAX];
 
 bool nk_enabled(void)
 {
@@ -50,14 +49,14 @@ int nk_dead(void)
 
 /* ---- descriptors of our own --------------------------------------------------------------------- */
 
-int nk_fd_hide(int fd)
+int nk_fd_hide(int fd, int *where)
 {
 	struct rlimit lim;
 	int base = 960, high;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 1024)
 		base = lim.rlim_cur > 40 ? (int)lim.rlim_cur - 32 : 3;
-	high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base);
+	high = REAL(fcntl)(fd, F_DUPFD_CLOEXEC, base);
 	if (high >= 0) {
 		nk_fd_forget(fd);
 		REAL(close)(fd);
@@ -65,23 +64,45 @@ int nk_fd_hide(int fd)
 	}
 	nk_fd_set(fd, NK_FD_HIDDEN);
 	for (uint32_t i = 0; i < HIDDEN_MAX; i++) {
-		int none = 0;
+		int *none = NULL;
 
-		if (__atomic_compare_exchange_n(&hidden[i], &none, fd + 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-			nk_add(&hidden_count, 1);
+		if (nk_get(&hidden[i]) == where ||
+		    __atomic_compare_exchange_n(&hidden[i], &none, where, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			break;
-		}
 	}
+	nk_put_rel(where, fd);
 	return fd;
 }
 
-void nk_fd_unhide(int fd)
+void nk_fd_unhide(int *where)
 {
+	int fd = *where;
+
 	for (uint32_t i = 0; i < HIDDEN_MAX; i++)
-		if (nk_get(&hidden[i]) == fd + 1)
-			nk_put(&hidden[i], 0);
+		if (nk_get(&hidden[i]) == where)
+			nk_put(&hidden[i], NULL);
+	nk_put(where, -1);
 	nk_fd_set(fd, NK_FD_UNKNOWN);
 	REAL(close)(fd);
+}
+
+void nk_fd_vacate(int fd)
+{
+	if (nk_fd_get(fd) != NK_FD_HIDDEN)
+		return;
+	for (uint32_t i = 0; i < HIDDEN_MAX; i++) {
+		int *where = nk_get(&hidden[i]), moved;
+
+		if (!where || nk_get(where) != fd)
+			continue;
+		moved = REAL(fcntl)(fd, F_DUPFD_CLOEXEC, fd + 1);
+		if (moved < 0)
+			return;
+		nk_fd_set(moved, NK_FD_HIDDEN);
+		nk_put_rel(where, moved);
+		nk_fd_set(fd, NK_FD_UNKNOWN);
+		REAL(close)(fd);
+	}
 }
 
 /* ---- fork ------------------------------------------------------------------------------------------ */
@@ -105,9 +126,9 @@ void nk_forked(void)
 {
 	for (uint32_t i = 0; i < HIDDEN_MAX; i++)
 		if (hidden[i])
-			nk_fd_unhide(hidden[i] - 1);
-	nk.ctl = nk.wake = -1;
+			nk_fd_unhide(hidden[i]);
 	nk.pid = getpid();
+	nk_poll_fork_child();
 	pthread_mutex_init(&self.lock, NULL);
 	if (self.fork_mark)
 		nk_put(self.fork_mark, 1);
@@ -247,11 +268,11 @@ static int register_process(void)
 		REAL(close)(ctl);
 		return err;
 	}
-	nk.wake = nk_fd_hide(fds[3]);
+	nk_fd_hide(fds[3], &nk.wake);
 	nk.proc = rep.idx;
 	nk.epoch++;
 	nk.pid = getpid();
-	nk_put_rel(&nk.ctl, nk_fd_hide(ctl));
+	nk_fd_hide(ctl, &nk.ctl);
 	return 0;
 }
 

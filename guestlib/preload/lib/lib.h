@@ -53,8 +53,9 @@ int nk_attach(void);            /* this process is registered and mapped: 0, or 
 int nk_rpc(struct nk_request *req, struct nk_reply *rep, int *fd); /* 0 or a negative errno */
 int nk_dead(void);              /* errno of a dead device, or 0 */
 void nk_check_owner(void);      /* after the control connection hung up */
-int nk_fd_hide(int fd);         /* move a descriptor of our own out of the program's way */
-void nk_fd_unhide(int fd);
+int nk_fd_hide(int fd, int *where); /* keep a descriptor of our own in *where, out of the program's way */
+void nk_fd_unhide(int *where);      /* and close it */
+void nk_fd_vacate(int fd);          /* the program wants this very number: ours moves */
 bool nk_foreign_child(void);    /* a vfork child: shares our memory, must not change our books */
 void nk_forked(void);           /* in a child after fork */
 
@@ -125,6 +126,9 @@ int nk_lock(pthread_mutex_t *lock); /* 0, 1: its last owner died (consistent now
 int nk_post_send(struct nk_ref ref, uint32_t bytes, uint32_t tx_tail);
 int nk_post_credit(struct nk_ref ref, uint32_t bytes);
 
+/* ---- poll.c */
+void nk_poll_fork_child(void);
+
 /* ---- options.c ---------------------------------------------------------------------------------- */
 void nk_opts_from_kernel(int fd, struct nk_opts *opts);
 void nk_opts_to_kernel(int fd, const struct nk_opts *opts);
@@ -145,6 +149,7 @@ void nk_ep_moved_to_kernel(int fd);
 void nk_ep_close(struct nk_fdent *ent);
 void nk_ep_dup(int from, int to);
 bool nk_ep_ready(int epfd, bool *has_ours);
+bool nk_is_ep(int fd);           /* an epoll descriptor that has, or had, sockets of ours in it */
 void nk_ep_fork_prepare(void);
 void nk_ep_fork_done(bool child);
 

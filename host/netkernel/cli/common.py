@@ -42,3 +42,14 @@ def pairs(data: dict[str, Any]) -> None:
     width = max((len(name) for name in data), default=0)
     for name, value in data.items():
         print(f"{name:<{width}}  {value}")
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dictionaries in dictionaries as dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat

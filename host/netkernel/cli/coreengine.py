@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,8 @@ from netkernel.cli import spawn
 from netkernel.cli.common import Json, emit_json, pairs, rundir
 from netkernel.coreengine import CoreEngineClient
 from netkernel.coreengine import schema as sc
-from netkernel.errors import AlreadyRunning, Busy, CoreEngineNotRunning
-from netkernel.rundir import COREENGINE_LOG, prepare
+from netkernel.errors import AlreadyRunning, CoreEngineNotRunning
+from netkernel.rundir import COREENGINE_LOCK, COREENGINE_LOG, prepare
 
 app = typer.Typer(no_args_is_help=True, help="The daemon that lends VFs to processes.")
 
@@ -66,11 +65,7 @@ def stop(ctx: typer.Context, as_json: Json = False) -> None:
     folder = rundir(ctx)
     with CoreEngineClient(folder) as client:
         client.request(sc.ShutdownRequest())
-    deadline = time.monotonic() + 15
-    while _ready(folder):
-        if time.monotonic() > deadline:
-            raise Busy("CoreEngine has not ended within 15 s", "See its log.")
-        time.sleep(0.02)
+    spawn.await_end(folder / COREENGINE_LOCK, "CoreEngine", folder / COREENGINE_LOG)
     if as_json:
         emit_json({"stopped": True})
 

@@ -14,6 +14,9 @@ from netkernel.coreengine import CoreEngineClient, TwinSlot
 from netkernel.coreengine import schema as sc
 from netkernel.coreengine.card import Card
 from netkernel.errors import CoreEngineNotRunning, NkError, UnknownDevice
+from netkernel.twin import pci
+
+_SYSFS = Path("/sys/bus/pci/devices")
 
 
 def _look(folder: Path) -> dict[str, Any]:
@@ -39,11 +42,26 @@ def _look(folder: Path) -> dict[str, Any]:
     }
 
 
+def _cards(sysfs: Path) -> list[dict[str, Any]]:
+    """PFs on this machine's PCI bus."""
+    rows = []
+    for function in sorted(sysfs.glob("*")):
+        with contextlib.suppress(OSError, ValueError):
+            ids = [int((function / name).read_text(), 16) for name in ("vendor", "device")]
+            if ids == [pci.VENDOR_ID, pci.DEVICE_ID_PF]:
+                driver = function / "driver"
+                name = driver.resolve().name if driver.exists() else "none"
+                rows.append({"device": function.name, "where": f"PCI, driver {name}"})
+    return rows
+
+
 def list_devices(ctx: typer.Context, as_json: Json = False) -> None:
     """List the devices of this run directory."""
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(UnknownDevice):  # an empty list is an answer
         rows.append(_look(rundir(ctx)))
+    held = {row["device"] for row in rows}
+    rows += [row for row in _cards(_SYSFS) if row["device"] not in held]
     if as_json:
         emit_json({"devices": rows})
         return
@@ -56,11 +74,8 @@ def list_devices(ctx: typer.Context, as_json: Json = False) -> None:
             (
                 row["device"],
                 row["where"],
-                row["card"]["abi"],
-                row["card"]["build_id"],
-                row["card"]["vfs"],
-                row["card"]["flows"],
-                row["coreengine"],
+                *(row.get("card", {}).get(key) for key in ("abi", "build_id", "vfs", "flows")),
+                row.get("coreengine"),
             )
             for row in rows
         ],

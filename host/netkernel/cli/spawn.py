@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from netkernel.errors import KINDS as _KINDS
+from netkernel.errors import KINDS as KINDS
 from netkernel.errors import BuildFailed, NkError, from_dict
 
 _TAIL_BYTES = 4096
+_END_SECONDS = 30
 
 
 def start(
@@ -53,6 +54,15 @@ def start(
     return process.pid
 
 
+def await_end(lock: Path, what: str, log: Path) -> None:
+    """Until the daemon that holds `lock` has ended."""
+    deadline = time.monotonic() + _END_SECONDS
+    while is_locked(lock):
+        if time.monotonic() > deadline:
+            raise Busy(f"{what} has not ended within {_END_SECONDS} s", f"See {log}.")
+        time.sleep(0.02)
+
+
 def _tail(log: Path) -> list[str]:
     with log.open("rb") as file:
         file.seek(0, os.SEEK_END)
@@ -73,7 +83,7 @@ def _failure(what: str, code: int, log: Path) -> NkError:
     if said:
         message = lines[said[-1]].removeprefix("error: ")
         hint = " ".join(lines[said[-1] + 1 :]) or f"See {log}."
-        kind = next((k.code for k in _KINDS if k.exit_code == code), "internal")
+        kind = next((k.code for k in KINDS if k.exit_code == code), "internal")
         return from_dict({"code": kind, "message": message, "hint": hint})
     last = f": {lines[-1]}" if lines else ""
     return BuildFailed(f"{what} ended with code {code} while starting{last}", f"See {log}.")

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from netkernel.cli import spawn
-from netkernel.cli.common import Json, emit_json, pairs, rundir
-from netkernel.errors import AlreadyRunning, BadRequest, Busy, TwinGone, UnknownDevice
+from netkernel.cli.common import Json, emit_json, flatten, pairs, rundir, table
+from netkernel.errors import AlreadyRunning, BadRequest, TwinGone, UnknownDevice
 from netkernel.jsonline import ask_twin
-from netkernel.rundir import TWIN_LOG, prepare
+from netkernel.rundir import TWIN_LOCK, TWIN_LOG, prepare
 
 app = typer.Typer(no_args_is_help=True, help="The twin: the card as a process.")
 
@@ -32,6 +31,10 @@ def start(
     ctx: typer.Context,
     tap: Annotated[str | None, typer.Option(help="TAP interface that is its wire.")] = None,
     pcap: Annotated[Path | None, typer.Option(help="Write a capture from the start.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the link model; random.")] = None,
+    width: Annotated[int | None, typer.Option(help="Bits of the data bus, 64 to 512.")] = None,
+    vfs: Annotated[int | None, typer.Option(help="VFs to build in.")] = None,
+    flows: Annotated[int | None, typer.Option(help="Flows to build in.")] = None,
     as_json: Json = False,
 ) -> None:
     """Build the twin if needed, and start it."""
@@ -39,10 +42,17 @@ def start(
     if _ready(folder):
         raise AlreadyRunning(f"a twin runs already in {folder}", "Stop it: `nk-hw twin stop`")
     argv = [sys.executable, "-m", "netkernel.twin", "--rundir", str(folder)]
-    if tap is not None:
-        argv += ["--tap", tap]
-    if pcap is not None:
-        argv += ["--pcap", str(pcap.absolute())]
+    given = {
+        "--tap": tap,
+        "--pcap": pcap.absolute() if pcap is not None else None,
+        "--seed": seed,
+        "--w": width,
+        "--nvf": vfs,
+        "--flows": flows,
+    }
+    for name, value in given.items():
+        if value is not None:
+            argv += [name, str(value)]
     log = folder / TWIN_LOG
     # The first start compiles the Verilated model: minutes.
     pid = spawn.start(argv, log=log, ready=lambda: _ready(folder), what="the twin", limit=1800)
@@ -57,11 +67,7 @@ def stop(ctx: typer.Context, as_json: Json = False) -> None:
     """Stop the twin."""
     folder = rundir(ctx)
     ask_twin(folder, {"cmd": "stop"})
-    deadline = time.monotonic() + 15
-    while _ready(folder):
-        if time.monotonic() > deadline:
-            raise Busy("the twin has not ended within 15 s", f"See {folder / TWIN_LOG}.")
-        time.sleep(0.02)
+    spawn.await_end(folder / TWIN_LOCK, "the twin", folder / TWIN_LOG)
     if as_json:
         emit_json({"stopped": True})
 
@@ -74,7 +80,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         emit_json(answer)
     else:
-        pairs(answer)
+        pairs(flatten(answer))
 
 
 Probability = Annotated[float | None, typer.Option(min=0, max=1, help="Probability of a frame.")]
@@ -90,6 +96,7 @@ def link(
     duplicate: Probability = None,
     corrupt: Probability = None,
     burst_loss: Probability = None,
+    burst_frames: Annotated[float | None, typer.Option(min=1, help="Mean length.")] = None,
     delay_us: Number = None,
     jitter_us: Number = None,
     rate_mbps: Annotated[float | None, typer.Option(min=0, help="0: no limit.")] = None,
@@ -105,6 +112,7 @@ def link(
         "duplicate": duplicate,
         "corrupt": corrupt,
         "burst_loss": burst_loss,
+        "burst_frames": burst_frames,
         "delay_us": delay_us,
         "jitter_us": jitter_us,
         "rate_mbps": rate_mbps,
@@ -115,5 +123,6 @@ def link(
     answer.pop("ok", None)
     if as_json:
         emit_json(answer)
-    else:
-        pairs(answer)
+        return
+    rx, tx = flatten(answer["rx"]), flatten(answer["tx"])
+    table(["LINK", "RX", "TX"], [(name, value, tx.get(name)) for name, value in rx.items()])

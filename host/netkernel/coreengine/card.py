@@ -14,6 +14,8 @@ from netkernel.coreengine.schema import CardInfo, NsmParams
 from netkernel.device import Device
 from netkernel.errors import BadRequest, DeviceRefused
 
+_VF_STATS_STRIDE: Final = 16 * 8  # see VF_STATS in hw/abi/nk_regs.rdl
+
 # parameter -> register, field of it (None: the whole register)
 _PARAMS: Final[dict[str, tuple[int, abi.Field | None]]] = {
     "rto_min_us": (abi.PF.RTO_MIN_US, None),
@@ -144,16 +146,15 @@ class Card:
 
     def counters(self) -> dict[str, int]:
         """The card's counters."""
-        return {n: self._counter(abi.PF.STATS, i) for n, i in abi.COUNTERS.items()}
+        return self._counters(abi.PF.STATS, abi.COUNTERS)
 
     def nqe_counts(self) -> dict[str, int]:
         """NQEs by opcode."""
-        return {op.name: self._counter(abi.PF.NQE_STATS, op) for op in abi.Op}
+        return self._counters(abi.PF.NQE_STATS, {op.name: op.value for op in abi.Op})
 
     def vf_counters(self, vf: int) -> dict[str, int]:
         """The counters of a VF."""
-        base = abi.PF.VF_STATS + 0x80 * vf
-        return {n: self._counter(base, i) for n, i in abi.VF_COUNTERS.items()}
+        return self._counters(abi.PF.VF_STATS + _VF_STATS_STRIDE * vf, abi.VF_COUNTERS)
 
     def info(self) -> CardInfo:
         """Identity and use."""
@@ -172,9 +173,10 @@ class Card:
 
     # ---- access ----
 
-    def _counter(self, base: int, index: int) -> int:
-        low = self.pf.bar_read(base + 8 * index)  # latches the high word
-        return self.pf.bar_read(base + 8 * index + 4) << 32 | low
+    def _counters(self, base: int, indices: dict[str, int]) -> dict[str, int]:
+        # In order: a counter's low word is read first, which latches the high one.
+        words = self.pf.bar_read_block(base, 2 * (1 + max(indices.values())))
+        return {name: words[2 * i + 1] << 32 | words[2 * i] for name, i in indices.items()}
 
     def _vf_read(self, vf: int, register: int) -> int:
         return self.pf.bar_read(abi.PF.VF_BASE + abi.PF.VF_STRIDE * vf + register)

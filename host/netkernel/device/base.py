@@ -47,6 +47,10 @@ class Device(ABC):
     def bar_read(self, address: int) -> int:
         """A 32-bit register of BAR0."""
 
+    def bar_read_block(self, address: int, count: int) -> list[int]:
+        """`count` registers in a row, read in order."""
+        return [self.bar_read(address + 4 * n) for n in range(count)]
+
     @abstractmethod
     def bar_write(self, address: int, value: int) -> None:
         """Write a 32-bit register of BAR0; returns when the function has taken it."""

@@ -22,6 +22,7 @@ from netkernel.device import _structs as vs
 from netkernel.device.base import Device, Doorbells, check_address
 from netkernel.errors import (
     BadRequest,
+    Busy,
     DeviceRefused,
     NkError,
     NotSupported,
@@ -48,6 +49,7 @@ FLAG_ERROR: Final = 0x20
 
 _MAX_REPLY: Final = 1 << 16
 _MAX_FDS: Final = 8
+_BLOCK_WORDS: Final = 256
 _HEADER: Final = vs.sizeof("vfio_user_header")
 
 
@@ -82,6 +84,16 @@ class VfioUserDevice(Device):
     def bar_read(self, address: int) -> int:
         check_address(address)
         return int.from_bytes(self._region_read(vs.REGION_BAR0, address, 4), "little")
+
+    def bar_read_block(self, address: int, count: int) -> list[int]:
+        check_address(address)
+        check_address(address + 4 * (count - 1))
+        values: list[int] = []
+        while len(values) < count:  # one message for many registers
+            words = min(count - len(values), _BLOCK_WORDS)
+            data = self._region_read(vs.REGION_BAR0, address + 4 * len(values), 4 * words)
+            values.extend(struct.unpack(f"<{words}I", data))
+        return values
 
     def bar_write(self, address: int, value: int) -> None:
         check_address(address)
@@ -148,9 +160,12 @@ class VfioUserDevice(Device):
     def _negotiate(self) -> None:
         capabilities = {"capabilities": {"max_msg_fds": _MAX_FDS, "max_data_xfer_size": _MAX_REPLY}}
         text = json.dumps(capabilities).encode() + b"\0"
-        answer, _ = self._call(
-            VERSION, vs.pack("vfio_user_version", major=0, minor=0) + text, minimum=4
-        )
+        try:
+            answer, _ = self._call(
+                VERSION, vs.pack("vfio_user_version", major=0, minor=0) + text, minimum=4
+            )
+        except DeviceRefused as error:
+            raise Busy(f"{self._name} has another client", "Its VF or PF is in use.") from error
         version = vs.unpack("vfio_user_version", answer)
         if version.major != 0:
             raise ProtocolError(f"{self._name} speaks vfio-user {version.major}, we speak 0")

@@ -18,7 +18,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     defaults = TwinConfig()
     parser = argparse.ArgumentParser(
         prog="python -m netkernel.twin",
-        description="Runs the card's RTL in real time: vfio-user sockets for its functions, a TAP for its wire.",
+        description="Runs the card's RTL in real time, with vfio-user sockets and a TAP.",
         epilog="example: python -m netkernel.twin --rundir /run/netkernel --tap nk0 --seed 7",
     )
     parser.add_argument(

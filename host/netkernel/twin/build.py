@@ -3,8 +3,9 @@
 
     python -m netkernel.twin.build [--w 512] [--nvf 8] [--flows 1024]
 
-The result lives in build/twin/<hash>/, where the hash covers all that goes into it: a second call finds it.
-Environment: NK_HW_ROOT (another copy of hw/), NK_BUILD_ROOT (another build folder), NK_JOBS (compilers at a time).
+The result lives in build/twin/<hash>/, where the hash covers all that goes into it: a second call
+finds it. Environment: NK_HW_ROOT (another copy of hw/), NK_BUILD_ROOT (another build folder),
+NK_JOBS (compilers at a time).
 """
 
 from __future__ import annotations
@@ -117,9 +118,10 @@ _INCLUDE: Final = re.compile(r'`include\s+"([^"]+)"')
 
 
 def rtl_files(hw: Path | None = None, extra: Sequence[Path] = ()) -> RtlFiles:
-    """The files that nk_core needs, of those that the lists hw/*/*.f name and of `extra` (which go first).
+    """The files that nk_core needs, of those that hw/*/*.f name and of `extra` (which go first).
 
-    A module is needed when a needed file contains its name: at times one file too many, never one too few.
+    A module is needed when a needed file contains its name: at times one file too many, never one
+    too few.
     """
     hw = hw or hw_root()
     modules: dict[str, Path] = {}

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One PCI function of the twin as its vfio-user client sees it: regions, interrupts, DMA, reset.
 
-Whoever is refused gets an OSError with the errno that goes into the reply. A client's life: begin(), any number
-of the other calls, end(). Nothing of one client is left for the next.
+Whoever is refused gets an OSError with the errno that goes into the reply. A client's life:
+begin(), any number of the other calls, end(). Nothing of one client is left for the next.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -66,8 +67,8 @@ class Function:
     # ---- a client comes and goes
 
     def begin(self) -> None:
-        """Fresh configuration space and, for a VF, fresh doorbell memory: a mapping that an earlier client
-        left behind in some process reaches nothing any more.
+        """Fresh configuration space and, for a VF, fresh doorbell memory: a mapping that an earlier
+        client left behind in some process reaches nothing any more.
         """
         self._config.reset()
         self._msix[:] = bytes(len(self._msix))
@@ -84,10 +85,9 @@ class Function:
     def end(self) -> None:
         """Reset, unless it is the PF: its settings belong to the card and outlive CoreEngine."""
         if not self.is_pf:
-            try:
+            # If the card has stopped or is stuck, what follows cuts it off.
+            with contextlib.suppress(OSError):
                 self._reset_vf()
-            except OSError:
-                pass  # the card has stopped or is stuck; what follows cuts it off
             self._card.set_doorbells(self.func, -1)
         self._card.set_bus_master(self.func, False)
         self._card.dma_unmap_all(self.func)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libnktwin.so for Python. Each call is one call of the C interface (src/nktwin.h), which is read by cffi as it is;
-errors become OSError. Every method may be called from any thread.
+"""libnktwin.so for Python. Each call is one call of the C interface (src/nktwin.h), which cffi
+reads as it is; errors become OSError. Every method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -71,7 +71,11 @@ class TracedNqe:
     nqe: bytes
 
 
-def _struct_dict(struct: Any, ffi: cffi.FFI) -> dict[str, Any]:
+def _untyped(value: object) -> Any:
+    return value
+
+
+def _struct_dict(struct: Any, ffi: Any) -> dict[str, Any]:
     return {name: getattr(struct, name) for name, _ in ffi.typeof(struct[0]).fields}
 
 
@@ -80,7 +84,8 @@ class TwinLibrary:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.ffi = cffi.FFI()
+        # cffi's types know nothing of what a cdef declares.
+        self.ffi: Any = _untyped(cffi.FFI())
         self.ffi.cdef(_cdef())
         try:
             self.lib: Any = self.ffi.dlopen(str(path))
@@ -216,7 +221,7 @@ class Card:
     def mmio_write(
         self, func: int, addr: int, value: int, timeout_ms: int = MMIO_TIMEOUT_MS
     ) -> None:
-        """Returns when the card has taken it, at once with timeout_ms 0. Served in order in any case."""
+        """Returns when the card has taken it; at once with timeout_ms 0. Served in order."""
         _check(self._lib.nktwin_mmio_write(self._card, func, addr, value, timeout_ms))
 
     def mmio_read(self, func: int, addr: int, timeout_ms: int = MMIO_TIMEOUT_MS) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-# The one place of our ids. PCI-SIG has given 0x4e4b ("NK") to nobody; a product needs an id of its own.
+# The one place of our ids. PCI-SIG has given 0x4e4b ("NK") to nobody; a product needs its own.
 VENDOR_ID: Final = 0x4E4B
 DEVICE_ID_PF: Final = 0x0001
 DEVICE_ID_VF: Final = 0x0002

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The twin as a process: locks its run directory, starts the card and its sockets, and takes all away at its end."""
+"""The twin as a process: locks its run directory, starts the card and its sockets, and takes all
+away at its end.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +37,7 @@ class Options:
     """What the command line says. One of tap and wire_fd at most; neither: no wire."""
 
     rundir: Path
-    config: TwinConfig = TwinConfig()
+    config: TwinConfig = field(default_factory=TwinConfig)
     tap: str | None = None
     wire_fd: int | None = None
     seed: int | None = None

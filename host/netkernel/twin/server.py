@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """vfio-user servers: a Unix socket a function, one client at a time, a thread a client.
 
-No thread here waits for the simulation without a bound: a register access takes at most two seconds, everything
-else is answered from memory. What a client sends is checked before it is used; a message that is wrong gets an
-error reply, and one whose length cannot be true ends the connection.
+No thread here waits for the simulation without a bound: a register access takes at most two
+seconds, everything else is answered from memory. What a client sends is checked before it is used; a
+message that is wrong gets an error reply, and one whose length cannot be true ends the connection.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ class FunctionServer:
                 self._start(partial(refuse, sock, errno.EBUSY), name)
 
     def _take(self, sock: socket.socket) -> bool:
-        """Makes `sock` the client, unless there is one. One that has hung up is given time to be cleared away."""
+        """Makes `sock` the client, unless there is one; one that hung up gets time to go."""
         with self._changed:
             if self._client is not None and _hung_up(self._client):
                 self._changed.wait_for(lambda: self._client is None, _END_SECONDS)

@@ -66,7 +66,7 @@ def open_tap(name: str) -> int:
 
 
 def check_wire_fd(fd: int) -> None:
-    """A descriptor that keeps frames apart: a datagram or seqpacket socket, or a character device (TAP)."""
+    """A descriptor that keeps frames apart: a datagram or seqpacket socket, or a TAP device."""
     try:
         mode = os.fstat(fd).st_mode
     except OSError as error:

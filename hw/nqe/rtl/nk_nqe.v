@@ -226,13 +226,14 @@ module nk_nqe #(
     wire [7:0]    rings_vf;
     wire          rings_busy;
 
-    nk_nqe_rings #(.NVF(NVF), .NQS(NQS), .RECV_NEED(8 + EV_SLACK)) u_rings (
+    nk_nqe_rings #(.NVF(NVF), .NQS(NQS), .RECV_NEED(8 + EV_SLACK), .DRAIN(DRAIN)) u_rings (
         .clk(clk), .rst(rst),
         .qreg_valid(qreg_valid), .qreg_ready(qreg_ready), .qreg_vf(qreg_vf), .qreg_qs(qreg_qs),
         .qreg_db(qreg_db), .qreg_ofs(qreg_ofs), .qreg_write(qreg_write), .qreg_wdata(qreg_wdata),
         .qreg_rvalid(qreg_rvalid), .qreg_rdata(qreg_rdata), .qreg_err(qreg_err),
         .vf_enabled(vf_enabled), .vf_resetting(vf_resetting), .region_pages(region_pages),
         .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
+        .mon_wdat_valid(mon_wdat_valid), .mon_wdat_ready(mon_wdat_ready),
         .on(on), .recv_room(recv_room), .work_valid(work_valid), .work_set(work_set),
         .arm_valid(arm_valid), .arm_is_arm(arm_is_arm), .arm_is_clear(arm_is_clear), .arm_set(arm_set),
         .sc_read(sc_read), .sc_set(sc_set), .sc_job_tail(sc_job_tail), .sc_job_head(sc_job_head),

@@ -25,6 +25,8 @@ module nk_nqe_rings #(
     parameter NQS = 1,
     // Free receive entries below which recv_room falls; 8 and those that may be on their way. Up to 64.
     parameter RECV_NEED = 32,
+    // Beats that the DMA write path holds between its clients and the host interface, 1 to 15.
+    parameter DRAIN = 2,
     // Number of sets and width of a set number; follow from the above, leave them.
     parameter NR = NVF * NQS,
     parameter SW = (NR > 1) ? $clog2(NR) : 1
@@ -51,10 +53,13 @@ module nk_nqe_rings #(
     input  wire [NVF-1:0]    vf_resetting,
     input  wire [NVF*32-1:0] region_pages,
 
-    // Stop of a VF: its sets go off at once; `done` pulses when nothing of them is in progress.
+    // Stop of a VF: its sets go off at once; `done` pulses when nothing of them is in progress, and their last write
+    // has passed the DMA write data channel of the host interface, which is watched here.
     input  wire              stop_vf_valid,
     input  wire [7:0]        stop_vf,
     output wire              stop_vf_done,
+    input  wire              mon_wdat_valid,
+    input  wire              mon_wdat_ready,
 
     // Sets that are on; room in their receive rings (1 for a set that is off: its events go nowhere).
     output wire [NR-1:0]     on,
@@ -147,7 +152,7 @@ module nk_nqe_rings #(
 
     initial begin
         if (NVF < 1 || NVF > 64 || !(NQS == 1 || NQS == 2 || NQS == 4 || NQS == 8)
-            || RECV_NEED < 8 || RECV_NEED > 64) begin
+            || RECV_NEED < 8 || RECV_NEED > 64 || DRAIN < 1 || DRAIN > 15) begin
             $display("%m: NVF = %0d, NQS = %0d, RECV_NEED = %0d: illegal", NVF, NQS, RECV_NEED);
             $finish;
         end
@@ -685,10 +690,11 @@ module nk_nqe_rings #(
     wire [31:0] db_size   = 32'd1 << q_sizes_reg[28:24];
     localparam [31:0] NEED = RECV_NEED;
 
-    localparam [1:0] S_IDLE = 2'd0, S_WAIT = 2'd1, S_DONE = 2'd2;
+    localparam [1:0] S_IDLE = 2'd0, S_WAIT = 2'd1, S_DRAIN = 2'd2, S_DONE = 2'd3;
     reg [1:0]    s_state_reg;
     reg [SW-1:0] s_set_reg;
     reg [3:0]    s_left_reg;
+    reg [3:0]    s_drain_reg;
 
     assign stop_vf_done = s_state_reg == S_DONE;
     assign busy         = q_state_reg != Q_IDLE || s_state_reg != S_IDLE || work_valid_reg || arm_valid_reg;
@@ -720,12 +726,18 @@ module nk_nqe_rings #(
                 end
             S_WAIT:
                 if (s_left_reg == 4'd0) begin
-                    s_state_reg <= S_DONE;
+                    s_drain_reg <= DRAIN[3:0];
+                    s_state_reg <= S_DRAIN;
                 end else if (!in_progress(s_set_reg, begun[s_set_reg], ended[s_set_reg])) begin
                     s_left_reg <= s_left_reg - 4'd1;
                     s_set_reg  <= s_set_reg + {{SW-1{1'b0}}, 1'b1};
                 end
-            default:
+            S_DRAIN:
+                if (!mon_wdat_valid || s_drain_reg == 4'd0)
+                    s_state_reg <= S_DONE;
+                else if (mon_wdat_ready)
+                    s_drain_reg <= s_drain_reg - 4'd1;
+            default: // S_DONE
                 s_state_reg <= S_IDLE;
         endcase
 

@@ -77,8 +77,9 @@ module nk_tcp_rx_ack (
     wire        wnd_newer = `SEQ_LT(tcb[`TCB_SND_WL1], seq)
                          || (tcb[`TCB_SND_WL1] == seq && `SEQ_LE(tcb[`TCB_SND_WL2], ack));
     wire        outstanding = snd_max != snd_una;
+    // An answer to a zero-window probe repeats ack and window too, but tells nothing of a loss.
     wire        ack_dup  = ack == snd_una && outstanding && len == 16'd0 && !f_syn && !f_fin
-                         && new_wnd == tcb[`TCB_SND_WND];
+                         && new_wnd == tcb[`TCB_SND_WND] && new_wnd != 32'd0;
     wire        fin_acked = tcb[`TCB_FIN_REQ] && ack == tx_end + 32'd1;
     wire        synced   = state >= `NK_FS_ESTABLISHED && state <= `NK_FS_TIME_WAIT;
     wire        ack_event = en && synced && accept && f_ack && !f_rst && !f_syn;
@@ -273,8 +274,9 @@ module nk_tcp_rx_ack (
                 tcb_out[`TCB_SND_UNA] = ack;
                 if (`SEQ_LT(snd_nxt, ack)) tcb_out[`TCB_SND_NXT] = ack;
                 if (!cc_rexmit) tcb_out[`TCB_REXMIT] = 1'b0;
-                tcb_out[`TCB_BACKOFF] = 4'd0;
+                // Karn: the longer RTO stays until a segment sent once gives a new sample (RFC 6298, 5).
                 if (rtt_end) begin
+                    tcb_out[`TCB_BACKOFF] = 4'd0;
                     tcb_out[`TCB_SRTT8]   = rtt_srtt8;
                     tcb_out[`TCB_RTTVAR4] = rtt_rttvar4;
                     tcb_out[`TCB_RTO]     = rtt_rto;
