@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Helpers for the shared memory of a tenant: see shm.h. */
-#define _GNU_SOURCE
 #include "shm.h"
 
 #include <limits.h>

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_card import FakeCard
+from netkernel.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -28,3 +31,16 @@ def card(rundir: Path) -> Iterator[FakeCard]:
     yield fake
     fake.stop()
     assert fake.errors == []
+
+
+@pytest.fixture
+def nk_hw(rundir: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """nk-hw in this process: exit code, output, error output."""
+
+    def call(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["--rundir", str(rundir), *args])
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call

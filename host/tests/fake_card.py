@@ -169,7 +169,7 @@ class Function:
 
     def _access(self, cmd: int, payload: bytes) -> bytes:
         offset, region, count = struct.unpack_from("<QII", payload)
-        data = payload[16:]
+        data, value = payload[16:], 0
         with self.card.lock:
             if region == 7:
                 assert (offset, count) == (4, 2)
@@ -178,11 +178,13 @@ class Function:
                 value = self.command
             else:
                 assert region == 0
-                assert count == 4
                 assert offset % 4 == 0
                 if cmd == WRITE:
+                    assert count == 4
                     self.card.write(self.number, offset, int.from_bytes(data, "little"))
-                value = self.card.read(self.number, offset) if cmd == READ else 0
+                elif cmd == READ:
+                    for at in range(0, count, 4):
+                        value |= self.card.read(self.number, offset + at) << 8 * at
         answer = struct.pack("<QII", offset, region, count)
         return answer + (value.to_bytes(count, "little") if cmd == READ else b"")
 

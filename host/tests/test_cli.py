@@ -16,24 +16,12 @@ import pytest
 from fake_card import FakeCard
 from netkernel import errors
 from netkernel import rundir as places
-from netkernel.cli import main
 from netkernel.cli.run import layout_text
 from netkernel.coreengine import CoreEngine, CoreEngineClient, TwinSlot
 from netkernel.coreengine import schema as sc
 
 HOST = Path(__file__).parents[1]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def nk_hw(rundir: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["--rundir", str(rundir), *args])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

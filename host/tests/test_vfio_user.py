@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import socket
@@ -19,6 +20,7 @@ from netkernel.device import VfioUserDevice
 from netkernel.errors import (
     AbiMismatch,
     BadRequest,
+    Busy,
     DeviceRefused,
     NkError,
     NotSupported,
@@ -230,3 +232,19 @@ def test_capability_loop(card: FakeCard, rundir: Path) -> None:
     card.hook = hook
     with pytest.raises(ProtocolError, match="loop"):
         VfioUserDevice(rundir / "vf0.sock", timeout=1)
+
+
+def test_block_of_registers(card: FakeCard, vf0: VfioUserDevice) -> None:
+    card.vfs[0].regs.update({0x1000 + 4 * n: n * 0x0101_0101 & 0xFFFF_FFFF for n in range(700)})
+    values = vf0.bar_read_block(0x1000, 700)
+    assert values == [vf0.bar_read(0x1000 + 4 * n) for n in range(700)]
+    with pytest.raises(BadRequest):
+        vf0.bar_read_block(abi.Lim.BAR0_SIZE - 4, 2)
+
+
+def test_second_client(card: FakeCard, rundir: Path) -> None:
+    card.hook = lambda _f, cmd, i, _p: (
+        HEADER.pack(i, cmd, HEADER.size, 0x21, errno.EBUSY) if cmd == VERSION else None
+    )
+    with pytest.raises(Busy, match="another client"):
+        VfioUserDevice(rundir / "vf0.sock")

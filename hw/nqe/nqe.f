@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Files of hw/nqe, relative to this list.
 +incdir+../abi/gen
+rtl/nk_nqe_regs.v
 rtl/nk_nqe_rings.v
 rtl/nk_nqe_fetch.v
 rtl/nk_nqe_unpack.v

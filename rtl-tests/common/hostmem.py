@@ -155,6 +155,7 @@ class Shim:
         self.on_frame: Callable[[bytes], None] | None = None  # a frame left the card
         self.step: Callable[[int], bool] | None = None  # each microsecond that passes; True: active
         self.next_event: Callable[[], int | None] | None = None
+        self.explain: Callable[[], str] | None = None  # for the message of a wait in vain
         self.changed = Event()
         self.rx_queue: deque[bytes] = deque()
         self.mmio_queue: deque[tuple[int, int, int, int | None, Callable[[int], None] | None]] = (
@@ -217,8 +218,9 @@ class Shim:
         limit = self.clocks + 2_000_000
         while not cond():
             if self.now >= end or self.clocks > limit:
+                text = self.explain() if self.explain else ""
                 raise AssertionError(
-                    f"not within {us} us / {self.clocks} clocks: {what or 'condition'}"
+                    f"not within {us} us ({self.clocks} clocks so far): {what or 'condition'}\n{text}"
                 )
             self.changed.clear()
             await self.changed.wait()
@@ -259,12 +261,7 @@ class Shim:
         dut, rnd, stall = self.dut, self.rng.random, self.stalls
         sig = {
             n: Signal(getattr(dut, n))
-            for n in (
-                "status now_us next_us mmio_valid mmio_func mmio_write mmio_addr mmio_wdata "
-                "mmio_rdata rdreq_ready rdreq rdat_valid rdat_data rdat_last wrreq_ready wrreq "
-                "wdat_ready wdat_data irq_ready irq rx_valid rx_data rx_last rx_bytes tx_ready "
-                "tx_data tx_bytes"
-            ).split()
+            for n in ["status", "now_us", "next_us", "mmio_valid", "mmio_func", "mmio_write", "mmio_addr", "mmio_wdata", "mmio_rdata", "rdreq_ready", "rdreq", "rdat_valid", "rdat_data", "rdat_last", "wrreq_ready", "wrreq", "wdat_ready", "wdat_data", "irq_ready", "irq", "rx_valid", "rx_data", "rx_last", "rx_bytes", "tx_ready", "tx_data", "tx_bytes"]
         }
         status = sig["status"]
         rdreq_ready, wrreq_ready = sig["rdreq_ready"], sig["wrreq_ready"]

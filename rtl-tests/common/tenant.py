@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-
-from common.hostmem import PAGE, READ, WRITE, Memory
 from netkernel import abi
 from netkernel.abi import Op, Queue, Status
+
+from common.hostmem import PAGE, READ, WRITE, Memory
 
 U32 = 0xFFFFFFFF
 

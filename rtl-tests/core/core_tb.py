@@ -192,6 +192,7 @@ class TB:
         self.shim.on_frame = self._from_card
         self.shim.step = self._step
         self.shim.next_event = self._next_event
+        self.shim.explain = self.log_wire
         self.expected = dict.fromkeys(("mmio_errors", "doorbell_errors", "nqe_errors"), 0)
         self._polled = 0
 
@@ -215,6 +216,7 @@ class TB:
         self.wire.append((self.now, "out", frame))
         self.link_out.send(frame, self.now)
         self._kick()
+        self.shim.changed.set()
 
     def _kick(self) -> None:
         """Hand over what needs no time to pass."""
@@ -531,9 +533,10 @@ class TB:
             assert c[name] == want, f"{name}: {c[name]}, expected {want}"
         return c
 
-    def log_wire(self, last: int = 40) -> str:
-        """The last frames, for a failing test's message."""
-        lines = []
+    def log_wire(self, last: int = 30) -> str:
+        """The state and the last frames, for a failing test's message."""
+        lines = [f"now {self.now} us, {self.host.violations[:3]}"]
+        lines += [repr(s) for t in self.tenants.values() for s in list(t.sockets.values())[:6]]
         for at, way, frame in self.wire[-last:]:
             try:
                 text = str(fr.parse(frame))

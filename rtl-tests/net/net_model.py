@@ -208,9 +208,7 @@ def _judge_arp(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
     if target is not None:
         mac = mac_bytes(vfs[target].mac)
         mine = op == 1 or (frame[0:6] == mac and tha == mac)
-    forged = any(
-        v.enabled and ips[i] == spa and mac_bytes(v.mac) != sha for i, v in enumerate(vfs)
-    )
+    forged = any(v.enabled and ips[i] == spa and mac_bytes(v.mac) != sha for i, v in enumerate(vfs))
     arp = {
         "mine": int(mine),
         "request": int(op == 1),

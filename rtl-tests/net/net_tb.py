@@ -207,7 +207,9 @@ class HostMemory:
 
     async def _watch(self):
         edge = RisingEdge(self.dut.clk)
-        valid, ready, last = (Signal(getattr(self.dut, f"rdat_{n}")) for n in ("valid", "ready", "last"))
+        valid, ready, last = (
+            Signal(getattr(self.dut, f"rdat_{n}")) for n in ("valid", "ready", "last")
+        )
         while True:
             await edge
             if valid.get() and ready.get() and last.get():

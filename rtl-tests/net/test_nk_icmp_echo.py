@@ -94,7 +94,9 @@ async def checksum_ends(dut):
     await tb.reset()
     requests = [tb.peer.echo(tb.vf, bytes(n), id=0, seq=0) for n in (0, 1, 8, 100)]
     requests += [tb.peer.echo(tb.vf, b"\xff" * n, id=0xFFFF, seq=0xFFFF) for n in (0, 1, 8)]
-    requests += [tb.peer.echo(tb.vf, b"", id=i, seq=0xF7FF - i + d) for i in (0, 7) for d in (-1, 0, 1)]
+    requests += [
+        tb.peer.echo(tb.vf, b"", id=i, seq=0xF7FF - i + d) for i in (0, 7) for d in (-1, 0, 1)
+    ]
     requests += [tb.peer.echo(tb.vf, b"x") for _ in range(300)]
     for request in requests:
         assert await tb.frame(request)
@@ -129,7 +131,9 @@ async def other_frames_leave_no_trace(dut):
     tb = TB(dut)
     await tb.reset()
     for _ in range(10):
-        await tb.frame(tb.peer.segment(tb.vf, tb.rng.randbytes(tb.rng.randrange(1460))), verdict=False)
+        await tb.frame(
+            tb.peer.segment(tb.vf, tb.rng.randbytes(tb.rng.randrange(1460))), verdict=False
+        )
         request = tb.peer.echo(tb.vf, tb.rng.randbytes(tb.rng.randrange(60)))
         assert await tb.frame(request)
         await tb.expect(request)

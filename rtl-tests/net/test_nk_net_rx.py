@@ -52,7 +52,9 @@ def any_frame(tb: TB) -> bytes:
     if kind < 6:
         syn = r.random() < 0.3
         payload = b"" if syn else r.randbytes(r.choice([0, 1, 5, 6, 7, r.randrange(1461)]))
-        options = r.sample(OPTIONS, r.randrange(len(OPTIONS) + 1)) if syn or r.random() < 0.3 else []
+        options = (
+            r.sample(OPTIONS, r.randrange(len(OPTIONS) + 1)) if syn or r.random() < 0.3 else []
+        )
         ip_options = b"\x01" * (4 * r.randrange(1, 11)) if r.random() < 0.15 else b""
         payload = payload[: 1460 - len(ip_options) - 40]
         flags = 2 if syn else r.getrandbits(9) & ~2
@@ -83,7 +85,7 @@ async def payload_lengths(dut):
     """Each payload length around the ends of beats, and the longest; with and without padding."""
     tb = TB(dut)
     await tb.reset()
-    lengths = [*range(0, 2 * tb.nbytes + 8), 1445, 1459, 1460]
+    lengths = [*range(2 * tb.nbytes + 8), 1445, 1459, 1460]
     for n in lengths:
         for pad in (None, tb.rng.randrange(40)):
             payload = tb.rng.randbytes(n)
@@ -187,7 +189,24 @@ async def length_lies(dut):
             lie[24:26] = csum(bytes(lie[14 : 14 + 4 * ihl])).to_bytes(2, "big")
         tb.send(bytes(lie))
         tb.send_good(5)
-    for total in [0, 1, 19, 20, 21, 39, 40, 41, n - 15, n - 14, n - 13, n, 1500, 1501, 0x7FFF, 0xFFFF]:
+    for total in [
+        0,
+        1,
+        19,
+        20,
+        21,
+        39,
+        40,
+        41,
+        n - 15,
+        n - 14,
+        n - 13,
+        n,
+        1500,
+        1501,
+        0x7FFF,
+        0xFFFF,
+    ]:
         lie = fix_ip(frame, total=total)
         if 40 <= total <= n - 14:
             lie = fix_tcp(lie, end=14 + total)
@@ -313,7 +332,14 @@ async def syn_options(dut):
         return tb.peer.padded(fix_tcp(fix_ip(bytes(frame))))
 
     mss, scale = bytes.fromhex("020405b4"), bytes.fromhex("030307")
-    good = [mss, scale, mss + scale, scale + mss, b"\1\1" + scale + b"\1\1\1" + mss, b"\1" * 33 + mss + scale]
+    good = [
+        mss,
+        scale,
+        mss + scale,
+        scale + mss,
+        b"\1\1" + scale + b"\1\1\1" + mss,
+        b"\1" * 33 + mss + scale,
+    ]
     for raw in good:
         tb.send(syn(raw), "rx_segments")
         tb.send(syn(raw, "SA"), "rx_segments")
@@ -550,4 +576,6 @@ def test_nk_net_rx(w):
 
 @pytest.mark.parametrize("w", [128, 256])
 def test_nk_net_rx_other_widths(w):
-    run_module("nk_net_rx", __file__, {"W": w, "NVF": 2}, testcase="stress|data_offsets|payload_lengths")
+    run_module(
+        "nk_net_rx", __file__, {"W": w, "NVF": 2}, testcase="stress|data_offsets|payload_lengths"
+    )

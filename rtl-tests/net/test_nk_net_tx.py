@@ -91,7 +91,9 @@ class TB:
             elif done.get():
                 self.done += 1
                 assert self.done <= len(self.has_read), "txd_done without a descriptor"
-                assert self.host.lasts >= sum(self.has_read[: self.done]), "txd_done before its data"
+                assert self.host.lasts >= sum(self.has_read[: self.done]), (
+                    "txd_done before its data"
+                )
 
     def send(self, length=0, vf=None, syn=False, **fields):
         r = self.rng
@@ -194,7 +196,16 @@ async def header_fields(dut):
     """All ones and all zeros in each field: the carries of both checksums."""
     tb = TB(dut)
     await tb.reset()
-    widths = {"dmac": 48, "rip": 32, "rport": 16, "lport": 16, "seq": 32, "ack": 32, "flags": 9, "wnd": 16}
+    widths = {
+        "dmac": 48,
+        "rip": 32,
+        "rport": 16,
+        "lport": 16,
+        "seq": 32,
+        "ack": 32,
+        "flags": 9,
+        "wnd": 16,
+    }
     for name, width in widths.items():
         for value in (0, (1 << width) - 1):
             tb.send(0, **{name: value})
@@ -298,4 +309,9 @@ def test_nk_net_tx(w):
 
 @pytest.mark.parametrize("w", [128, 256])
 def test_nk_net_tx_other_widths(w):
-    run_module("nk_net_tx", __file__, {"W": w, "NVF": 1}, testcase="stress|payload_lengths|options_and_data")
+    run_module(
+        "nk_net_tx",
+        __file__,
+        {"W": w, "NVF": 1},
+        testcase="stress|payload_lengths|options_and_data",
+    )

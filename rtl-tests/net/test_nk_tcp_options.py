@@ -106,4 +106,6 @@ def test_nk_tcp_options():
 
 def test_nk_tcp_options_icarus():
     """Four states: nothing undefined comes out."""
-    run_module("nk_tcp_options", __file__, simulator="icarus", testcase="random_options|results_stay")
+    run_module(
+        "nk_tcp_options", __file__, simulator="icarus", testcase="random_options|results_stay"
+    )

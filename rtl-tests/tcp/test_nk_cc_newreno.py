@@ -38,7 +38,9 @@ class Model:
             self.acc = 0
         elif self.recovering:  # partial ACK: deflate, re-inflate by one segment
             resend = True
-            self.cwnd = max(self.mss, max(0, self.cwnd - acked) + (self.mss if acked >= self.mss else 0))
+            self.cwnd = max(
+                self.mss, max(0, self.cwnd - acked) + (self.mss if acked >= self.mss else 0)
+            )
         elif self.cwnd < self.ssthresh:  # RFC 5681 (2)
             self.cwnd += min(acked, self.mss)
         else:  # RFC 5681, 3.1: byte counting
@@ -73,15 +75,40 @@ async def random_histories(dut):
     for _ in range(60):
         m = Model(rnd.choice([64, 536, 1460]), rnd.choice([7, M32 - 5000, rnd.getrandbits(32)]))
         for _ in range(120):
-            m.max = (m.max + rnd.randrange(0, max(1, m.cwnd - m.flight() + 1))) & M32 if m.cwnd > m.flight() else m.max
+            m.max = (
+                (m.max + rnd.randrange(0, max(1, m.cwnd - m.flight() + 1))) & M32
+                if m.cwnd > m.flight()
+                else m.max
+            )
             kind = rnd.choices(["ack", "dup", "rto", "none"], [5, 6, 0.3, 1])[0]
             if m.flight() == 0 and kind != "none":
                 continue
-            ack = (m.una + rnd.choice([rnd.randrange(1, m.flight() + 1), min(m.mss, m.flight()), m.flight()])) & M32 if kind == "ack" else m.una
-            for name, value in dict(cwnd=m.cwnd, ssthresh=m.ssthresh, recover=m.recover, ca_acc=m.acc,
-                                    in_rec=m.recovering, dupacks=m.dups, ev_ack=kind == "ack",
-                                    ev_dupack=kind == "dup", ev_rto=kind == "rto", ack=ack,
-                                    snd_una=m.una, snd_max=m.max, mss=m.mss).items():
+            ack = (
+                (
+                    m.una
+                    + rnd.choice(
+                        [rnd.randrange(1, m.flight() + 1), min(m.mss, m.flight()), m.flight()]
+                    )
+                )
+                & M32
+                if kind == "ack"
+                else m.una
+            )
+            for name, value in dict(
+                cwnd=m.cwnd,
+                ssthresh=m.ssthresh,
+                recover=m.recover,
+                ca_acc=m.acc,
+                in_rec=m.recovering,
+                dupacks=m.dups,
+                ev_ack=kind == "ack",
+                ev_dupack=kind == "dup",
+                ev_rto=kind == "rto",
+                ack=ack,
+                snd_una=m.una,
+                snd_max=m.max,
+                mss=m.mss,
+            ).items():
                 getattr(dut, name).value = int(value)
             await Timer(1, "ns")
             was = m.recovering
@@ -96,8 +123,18 @@ async def random_histories(dut):
             seen["enter"] += m.recovering and not was
             seen["full"] += was and not m.recovering and kind == "ack"
             seen["partial"] += was and m.recovering and kind == "ack"
-            got = {n: int(getattr(dut, n + "_out").value) for n in ("cwnd", "ssthresh", "recover", "ca_acc", "in_rec", "dupacks")}
-            want = dict(cwnd=m.cwnd, ssthresh=m.ssthresh, recover=m.recover, ca_acc=m.acc, in_rec=int(m.recovering), dupacks=m.dups)
+            got = {
+                n: int(getattr(dut, n + "_out").value)
+                for n in ("cwnd", "ssthresh", "recover", "ca_acc", "in_rec", "dupacks")
+            }
+            want = dict(
+                cwnd=m.cwnd,
+                ssthresh=m.ssthresh,
+                recover=m.recover,
+                ca_acc=m.acc,
+                in_rec=int(m.recovering),
+                dupacks=m.dups,
+            )
             assert got == want, kind
             assert int(dut.rexmit.value) == resend, kind
             assert int(dut.entered.value) == (m.recovering and not was)

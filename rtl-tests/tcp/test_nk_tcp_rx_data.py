@@ -7,7 +7,6 @@ import cocotb
 from cocotb.triggers import Timer
 from common.runner import run_module
 from common.stream import rng
-
 from common.tcb import M32, established, pack, unpack
 
 RING = 65536
@@ -15,12 +14,31 @@ EST, FW1, FW2, CLOSE_WAIT, CLOSING, TIME_WAIT, DRAIN = 6, 7, 8, 9, 10, 12, 14
 
 
 async def give(dut, tcb, seq, length, fin=0, en=1, now=1000):
-    for name, value in dict(tcb=pack(tcb), seq=seq & M32, len=length, f_fin=fin, en=en, now_us=now,
-                            p_delayed_ack=20000, p_time_wait=2000000).items():
+    for name, value in dict(
+        tcb=pack(tcb),
+        seq=seq & M32,
+        len=length,
+        f_fin=fin,
+        en=en,
+        now_us=now,
+        p_delayed_ack=20000,
+        p_time_wait=2000000,
+    ).items():
         getattr(dut, name).value = value
     await Timer(1, "ns")
-    out = {n: int(getattr(dut, n).value) for n in
-           ("place", "place_seq", "place_skip", "place_len", "refuse", "st_ooo", "st_duplicate", "st_no_room")}
+    out = {
+        n: int(getattr(dut, n).value)
+        for n in (
+            "place",
+            "place_seq",
+            "place_skip",
+            "place_len",
+            "refuse",
+            "st_ooo",
+            "st_duplicate",
+            "st_no_room",
+        )
+    }
     return unpack(int(dut.tcb_out.value)), out
 
 
@@ -43,7 +61,22 @@ async def any_order_any_overlap(dut):
         held: set[int] = set()
         nxt, fin_done, fin_known = 0, False, False
         for step in range(150):
-            pos = max(0, min(total, nxt + rnd.choice([0, rnd.randrange(9000), rnd.randrange(-900, 6000), rnd.randrange(-900, 6000), rnd.randrange(-100, 100)])))
+            pos = max(
+                0,
+                min(
+                    total,
+                    nxt
+                    + rnd.choice(
+                        [
+                            0,
+                            rnd.randrange(9000),
+                            rnd.randrange(-900, 6000),
+                            rnd.randrange(-900, 6000),
+                            rnd.randrange(-100, 100),
+                        ]
+                    ),
+                ),
+            )
             length = min(rnd.choice([0, 1, 7, 100, 536, 1460]), total - pos)
             fin = int(pos + length == total and rnd.random() < 0.7)
             last = pos + length + fin - 1
@@ -56,13 +89,17 @@ async def any_order_any_overlap(dut):
             fresh = want - held
             if out["st_no_room"]:
                 count["no_room"] += 1
-                assert not out["place"] and runs(held | want, nxt) > 4, "refused with an interval left"
+                assert not out["place"] and runs(held | want, nxt) > 4, (
+                    "refused with an interval left"
+                )
                 assert new["RCV_NXT"] == tcb["RCV_NXT"] and new["OOO_V"] == tcb["OOO_V"]
             elif fresh:
                 assert out["place"], f"step {step}: new bytes not placed"
                 first = (out["place_seq"] - base) & M32
                 placed = set(range(first, first + out["place_len"]))
-                assert placed <= want and fresh <= placed, "placed other bytes than the window allows"
+                assert placed <= want and fresh <= placed, (
+                    "placed other bytes than the window allows"
+                )
                 assert first - out["place_skip"] == pos, "skip does not lead to the byte placed"
                 assert out["place_skip"] + out["place_len"] <= length
                 count["cut"] += pos + length > edge
@@ -77,9 +114,19 @@ async def any_order_any_overlap(dut):
             fin_done = bool(fin_known and nxt == total)
             assert new["RCV_NXT"] == (base + nxt + fin_done) & M32, f"step {step}: rcv_nxt"
             assert new["FIN_RCVD"] == fin_done and (new["STATE"] == CLOSE_WAIT) == fin_done
-            ivs = [((new["OOO_S"] >> 32 * i & M32) - base & M32, (new["OOO_E"] >> 32 * i & M32) - base & M32)
-                   for i in range(4) if new["OOO_V"] >> i & 1]
-            assert ivs == sorted(ivs) and all(s < e for s, e in ivs) and all(a[1] < b[0] for a, b in zip(ivs, ivs[1:]))
+            ivs = [
+                (
+                    (new["OOO_S"] >> 32 * i & M32) - base & M32,
+                    (new["OOO_E"] >> 32 * i & M32) - base & M32,
+                )
+                for i in range(4)
+                if new["OOO_V"] >> i & 1
+            ]
+            assert (
+                ivs == sorted(ivs)
+                and all(s < e for s, e in ivs)
+                and all(a[1] < b[0] for a, b in zip(ivs, ivs[1:]))
+            )
             assert {b for s, e in ivs for b in range(s, e)} == {b for b in held if b >= nxt}
             if out["st_ooo"] or not out["place"] or new["OOO_V"] or fin_done:
                 assert new["ACK_NOW"], "a gap, a duplicate or a FIN wants an ACK at once"

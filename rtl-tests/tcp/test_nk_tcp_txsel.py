@@ -7,7 +7,6 @@ import cocotb
 from cocotb.triggers import Timer
 from common.runner import run_module
 from common.stream import rng
-
 from common.tcb import M32, established, pack
 
 NONE, SYN, REXMIT, PROBE, DATA, ACK = range(6)
@@ -27,16 +26,26 @@ async def random_states(dut):
     for _ in range(6000):
         tcb = established(rnd, STATE=rnd.choice([6, 6, 6, 7, 8, 9, 10, 11, 12, 13]))
         una = (tcb["ISS"] + 1) & M32
-        sent, given = sorted((rnd.choice([0, rnd.randrange(4000)]), rnd.choice([0, rnd.randrange(9000)])))
+        sent, given = sorted(
+            (rnd.choice([0, rnd.randrange(4000)]), rnd.choice([0, rnd.randrange(9000)]))
+        )
         if rnd.random() < 0.3:
             given = sent
         fin_req = rnd.random() < 0.4 and tcb["STATE"] != 6
         fin_sent = fin_req and sent == given and rnd.random() < 0.5
         back = rnd.randrange(sent + 1) if rnd.random() < 0.3 else sent + fin_sent
-        tcb |= {"SND_NXT": (una + back) & M32, "SND_MAX": (una + sent + fin_sent) & M32,
-                "TX_END": (una + given) & M32, "FIN_REQ": int(fin_req), "MSS": rnd.choice([100, 536, 1460]),
-                "SND_WND": rnd.choice([0, 50, 1460, 5000, 60000]), "CWND": rnd.choice([536, 1460, 3000, 50000]),
-                "ACK_NOW": rnd.randrange(2), "REXMIT": int(rnd.random() < 0.2), "PROBE": int(rnd.random() < 0.1)}
+        tcb |= {
+            "SND_NXT": (una + back) & M32,
+            "SND_MAX": (una + sent + fin_sent) & M32,
+            "TX_END": (una + given) & M32,
+            "FIN_REQ": int(fin_req),
+            "MSS": rnd.choice([100, 536, 1460]),
+            "SND_WND": rnd.choice([0, 50, 1460, 5000, 60000]),
+            "CWND": rnd.choice([536, 1460, 3000, 50000]),
+            "ACK_NOW": rnd.randrange(2),
+            "REXMIT": int(rnd.random() < 0.2),
+            "PROBE": int(rnd.random() < 0.1),
+        }
         tcb["CWND"] = max(tcb["CWND"], tcb["MSS"])
         got = await choose(dut, tcb)
         seen.add(got["kind"])
@@ -45,7 +54,9 @@ async def random_states(dut):
         window = min(tcb["SND_WND"], tcb["CWND"])
         if got["kind"] in (DATA, REXMIT, PROBE):
             assert tcb["STATE"] in SENDERS
-            assert got["len"] <= tcb["MSS"] and all(b < given for b in carried), "sends what was not given"
+            assert got["len"] <= tcb["MSS"] and all(b < given for b in carried), (
+                "sends what was not given"
+            )
             assert got["len"] or got["fin"], "an empty segment"
             if got["fin"]:
                 assert fin_req and first + got["len"] == given, "FIN before the last byte"
@@ -63,7 +74,9 @@ async def random_states(dut):
             assert not tcb["ACK_NOW"]
             assert back > given or min(given - back, window - back) < tcb["MSS"]
             assert not (fin_req and back == given)
-        assert got["blocked"] == (tcb["STATE"] in SENDERS and back == 0 and given > 0 and window == 0)
+        assert got["blocked"] == (
+            tcb["STATE"] in SENDERS and back == 0 and given > 0 and window == 0
+        )
     assert seen >= {NONE, REXMIT, PROBE, DATA, ACK}, seen
 
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Entries of the socket table from allocation to CLOSED: who owns id and rings at every moment. */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>

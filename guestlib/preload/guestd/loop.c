@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The event loop of the process that owns the rings, and the end of its life. */
-#define _GNU_SOURCE
 #include "loop.h"
 
 #include <inttypes.h>

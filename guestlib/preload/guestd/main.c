@@ -4,7 +4,6 @@
  * forwards signals and answers for the exit code; its child owns the rings (loop.c). Each notices the
  * other's death and then marks the device dead, so that no program waits for ever.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

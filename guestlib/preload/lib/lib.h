@@ -6,9 +6,6 @@
 #ifndef NK_LIB_H
 #define NK_LIB_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

@@ -3,9 +3,6 @@
 #ifndef NK_REAL_H
 #define NK_REAL_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>

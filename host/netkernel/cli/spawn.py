@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from netkernel.errors import KINDS as KINDS
-from netkernel.errors import BuildFailed, NkError, from_dict
+from netkernel.errors import KINDS, BuildFailed, Busy, NkError, from_dict
+from netkernel.rundir import is_locked
 
 _TAIL_BYTES = 4096
 _END_SECONDS = 30

@@ -52,8 +52,8 @@ module nk_irq #(
     output wire          ir_active,
 
     // DMA write data channel of the host interface, watched only.
-    input  wire          mon_wdat_valid,
-    input  wire          mon_wdat_ready,
+    input  wire          mon_offer,
+    input  wire          mon_take,
 
     // Interrupt.
     output wire          irq_valid,
@@ -196,9 +196,9 @@ module nk_irq #(
             end
 
             I_DRAIN:
-                if (!mon_wdat_valid || drain_reg == 4'd0)
+                if (!mon_offer || drain_reg == 4'd0)
                     state_reg <= I_SEND;
-                else if (mon_wdat_ready)
+                else if (mon_take)
                     drain_reg <= drain_reg - 4'd1;
 
             I_SEND:

@@ -2,7 +2,7 @@
 // Purpose: the NQE queue manager: doorbells, fetch, check, hand-over to the protocol engine, completions, events,
 // interrupts of all queue sets of all VFs.
 //
-//  qreg_* ─▶ nk_nqe_rings ◀─────────── indices ───────────┐──────────────────┐
+//  qreg_* ─▶ nk_nqe_regs ─▶ nk_nqe_rings ◀─────────── indices ───────────┐──────────────────┐
 //               │ work                                    │                  │
 //               ▼                                         │                  │
 //        nk_nqe_fetch ─▶ DMA read ─▶ nk_nqe_unpack ─▶ FIFO ─▶ nk_nqe_tap ─▶ nk_nqe_check
@@ -27,10 +27,13 @@ module nk_nqe #(
     parameter EV_SLACK = 24,
     // Beats that the DMA write path holds between its clients and the host interface (nk_dma_wr_arb: 2).
     parameter DRAIN = 2,
-    // These follow from the above, leave them.
+    // Width of a byte lane number; follows from W, leave it.
     parameter LW = $clog2(W / 8),
+    // Width of a flow number; follows from FLOWS, leave it.
     parameter FW = $clog2(FLOWS),
+    // Width of a VF index; follows from NVF, leave it.
     parameter VW = (NVF > 1) ? $clog2(NVF) : 1,
+    // Number of sets, leave it.
     parameter NR = NVF * NQS
 ) (
     // Clock and reset (synchronous, active high).
@@ -166,7 +169,7 @@ module nk_nqe #(
     localparam [31:0] IDX_DOORBELL_ERRORS = `NK_VFCNT_DOORBELL_ERRORS;
     localparam [31:0] IDX_IRQS            = `NK_VFCNT_IRQS;
 
-    // -------------------------------------------------------------------------------------- rings
+    // ------------------------------------------------------------------------------ registers, rings
 
     wire [NR-1:0] on;
     wire          work_valid;
@@ -223,19 +226,81 @@ module nk_nqe #(
     wire [15:0]   ir_usecs;
     wire [7:0]    ir_count;
     wire          ir_active;
-    wire [7:0]    rings_vf;
+    wire [7:0]    regs_vf;
     wire          rings_busy;
 
-    nk_nqe_rings #(.NVF(NVF), .NQS(NQS), .RECV_NEED(8 + EV_SLACK), .DRAIN(DRAIN)) u_rings (
+    wire [31:0]   q_job_base;
+    wire [31:0]   q_comp_base;
+    wire [31:0]   q_send_base;
+    wire [31:0]   q_recv_base;
+    wire [31:0]   q_sizes;
+    wire [31:0]   q_stat_base;
+    wire [23:0]   q_moder;
+    wire [31:0]   q_job_tail;
+    wire [31:0]   q_send_tail;
+    wire [31:0]   q_comp_head;
+    wire [31:0]   q_recv_head;
+    wire [31:0]   q_arm_last;
+    wire [31:0]   q_job_done;
+    wire [31:0]   q_send_done;
+    wire [31:0]   q_comp_tail;
+    wire [31:0]   q_recv_tail;
+    wire          q_on;
+    wire          q_drain;
+    wire          q_init;
+    wire          q_clear;
+    wire          q_cleared;
+    wire          q_off;
+    wire          q_set_ring;
+    wire          q_set_moder;
+    wire          q_set_job;
+    wire          q_set_send;
+    wire          q_set_comp;
+    wire          q_set_recv;
+    wire          q_set_arm;
+    wire          q_read;
+    wire [SW-1:0] q_set;
+    wire [5:0]    q_ofs;
+    wire [31:0]   q_wdata;
+    wire          regs_busy;
+
+    nk_nqe_regs #(.NVF(NVF), .NQS(NQS)) u_regs (
         .clk(clk), .rst(rst),
         .qreg_valid(qreg_valid), .qreg_ready(qreg_ready), .qreg_vf(qreg_vf), .qreg_qs(qreg_qs),
         .qreg_db(qreg_db), .qreg_ofs(qreg_ofs), .qreg_write(qreg_write), .qreg_wdata(qreg_wdata),
         .qreg_rvalid(qreg_rvalid), .qreg_rdata(qreg_rdata), .qreg_err(qreg_err),
         .vf_enabled(vf_enabled), .vf_resetting(vf_resetting), .region_pages(region_pages),
-        .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
-        .mon_wdat_valid(mon_wdat_valid), .mon_wdat_ready(mon_wdat_ready),
-        .on(on), .recv_room(recv_room), .work_valid(work_valid), .work_set(work_set),
+        .q_read(q_read), .q_set(q_set), .q_job_base(q_job_base), .q_comp_base(q_comp_base),
+        .q_send_base(q_send_base), .q_recv_base(q_recv_base), .q_sizes(q_sizes),
+        .q_stat_base(q_stat_base), .q_moder(q_moder), .q_job_tail(q_job_tail),
+        .q_send_tail(q_send_tail), .q_comp_head(q_comp_head), .q_recv_head(q_recv_head),
+        .q_arm_last(q_arm_last), .q_job_done(q_job_done), .q_send_done(q_send_done),
+        .q_comp_tail(q_comp_tail), .q_recv_tail(q_recv_tail), .q_on(q_on), .q_drain(q_drain),
+        .q_init(q_init), .q_clear(q_clear), .q_cleared(q_cleared), .q_off(q_off),
+        .q_set_ring(q_set_ring), .q_ofs(q_ofs), .q_set_moder(q_set_moder), .q_set_job(q_set_job),
+        .q_set_send(q_set_send), .q_set_comp(q_set_comp), .q_set_recv(q_set_recv),
+        .q_set_arm(q_set_arm), .q_wdata(q_wdata),
+        .work_valid(work_valid), .work_set(work_set),
         .arm_valid(arm_valid), .arm_is_arm(arm_is_arm), .arm_is_clear(arm_is_clear), .arm_set(arm_set),
+        .stat_doorbell_errors(stat_doorbell_errors),
+        .vfc_valid(vfc_valid[0]), .vfc_ready(vfc_ready[0]), .vfc_vf(regs_vf), .busy(regs_busy)
+    );
+
+    nk_nqe_rings #(.NVF(NVF), .NQS(NQS), .RECV_NEED(8 + EV_SLACK), .DRAIN(DRAIN)) u_rings (
+        .clk(clk), .rst(rst),
+        .q_read(q_read), .q_set(q_set), .q_job_base(q_job_base), .q_comp_base(q_comp_base),
+        .q_send_base(q_send_base), .q_recv_base(q_recv_base), .q_sizes(q_sizes),
+        .q_stat_base(q_stat_base), .q_moder(q_moder), .q_job_tail(q_job_tail),
+        .q_send_tail(q_send_tail), .q_comp_head(q_comp_head), .q_recv_head(q_recv_head),
+        .q_arm_last(q_arm_last), .q_job_done(q_job_done), .q_send_done(q_send_done),
+        .q_comp_tail(q_comp_tail), .q_recv_tail(q_recv_tail), .q_on(q_on), .q_drain(q_drain),
+        .q_init(q_init), .q_clear(q_clear), .q_cleared(q_cleared), .q_off(q_off),
+        .q_set_ring(q_set_ring), .q_ofs(q_ofs), .q_set_moder(q_set_moder), .q_set_job(q_set_job),
+        .q_set_send(q_set_send), .q_set_comp(q_set_comp), .q_set_recv(q_set_recv),
+        .q_set_arm(q_set_arm), .q_wdata(q_wdata),
+        .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
+        .mon_offer(mon_wdat_valid), .mon_take(mon_wdat_ready),
+        .on(on), .recv_room(recv_room),
         .sc_read(sc_read), .sc_set(sc_set), .sc_job_tail(sc_job_tail), .sc_job_head(sc_job_head),
         .sc_send_tail(sc_send_tail), .sc_send_head(sc_send_head), .sc_send_bar(sc_send_bar),
         .sc_comp_tail(sc_comp_tail), .sc_comp_head(sc_comp_head), .sc_promised(sc_promised),
@@ -251,8 +316,7 @@ module nk_nqe #(
         .wu_queue(wu_queue), .wu_count(wu_count), .wr_active(wr_active),
         .ir_read(ir_read), .ir_set(ir_set), .ir_on(ir_on), .ir_comp_pend(ir_comp_pend),
         .ir_recv_pend(ir_recv_pend), .ir_usecs(ir_usecs), .ir_count(ir_count), .ir_active(ir_active),
-        .stat_doorbell_errors(stat_doorbell_errors),
-        .vfc_valid(vfc_valid[0]), .vfc_ready(vfc_ready[0]), .vfc_vf(rings_vf), .busy(rings_busy)
+        .busy(rings_busy)
     );
 
     // -------------------------------------------------------------------------------------- fetch
@@ -330,7 +394,7 @@ module nk_nqe #(
     nk_nqe_tap #(.NQS(NQS), .SW(SW)) u_tap (
         .clk(clk), .rst(rst),
         .s_valid(n_valid), .s_ready(n_ready), .m_valid(c_valid), .m_ready(c_ready),
-        .nqe(n_word[255:0]), .set(n_word[256 +: SW]), .queue(n_word[NW-7]), .last(n_word[NW-5]),
+        .nqe(n_word[255:0]), .set(n_word[256 +: SW]), .is_send(n_word[NW-7]), .last(n_word[NW-5]),
         .count(n_word[NW-1 -: 4]),
         .w_valid(w_tr_valid), .w_vf(w_tr_vf), .w_qs(w_tr_qs), .w_queue(w_tr_queue), .w_nqe(w_tr_nqe),
         .tr_valid(tr_valid), .tr_vf(tr_vf), .tr_qs(tr_qs), .tr_queue(tr_queue), .tr_nqe(tr_nqe),
@@ -435,7 +499,7 @@ module nk_nqe #(
         .entry_valid(entry_valid), .entry_set(entry_set),
         .ir_read(ir_read), .ir_set(ir_set), .ir_on(ir_on), .ir_comp_pend(ir_comp_pend),
         .ir_recv_pend(ir_recv_pend), .ir_usecs(ir_usecs), .ir_count(ir_count), .ir_active(ir_active),
-        .mon_wdat_valid(mon_wdat_valid), .mon_wdat_ready(mon_wdat_ready),
+        .mon_offer(mon_wdat_valid), .mon_take(mon_wdat_ready),
         .irq_valid(irq_valid), .irq_ready(irq_ready), .irq_func(irq_func), .irq_vector(irq_vector),
         .next_valid(next_valid), .next_us(next_us), .stat_irq_sent(stat_irq_sent),
         .vfc_valid(vfc_valid[4]), .vfc_ready(vfc_ready[4]), .vfc_vf(irq_vf), .busy(irq_busy)
@@ -447,10 +511,10 @@ module nk_nqe #(
                        writer_vf[VW-1:0], writer_idx,
                        exec_vf[VW-1:0], IDX_NQE_ERRORS[3:0],
                        tap_vf[VW-1:0], tap_idx,
-                       rings_vf[VW-1:0], IDX_DOORBELL_ERRORS[3:0]};
+                       regs_vf[VW-1:0], IDX_DOORBELL_ERRORS[3:0]};
     assign vfc_inc  = {16'd1, 16'd1, 16'd1, 12'd0, tap_inc, 16'd1};
 
-    wire vf_unused = |{irq_vf, writer_vf, exec_vf, tap_vf, rings_vf};
+    wire vf_unused = |{irq_vf, writer_vf, exec_vf, tap_vf, regs_vf};
 
     // Batches between fetch and status block.
     reg [7:0] batches_reg;
@@ -462,7 +526,7 @@ module nk_nqe #(
             batches_reg <= 8'd0;
     end
 
-    assign busy = qreg_valid || stop_vf_valid || ev_valid || rings_busy || fetch_busy || wr_active
+    assign busy = qreg_valid || stop_vf_valid || ev_valid || regs_busy || rings_busy || fetch_busy || wr_active
                || irq_busy || (|vfc_valid) || batches_reg != 8'd0;
 
 endmodule

@@ -20,8 +20,9 @@ module nk_nqe_check #(
     parameter NQS = 1,
     // log2 of the flows of the flow table, 1 to 16.
     parameter FW = 10,
-    // These follow from the above, leave them.
+    // Number of sets, leave it.
     parameter NR = NVF * NQS,
+    // Width of a set number, leave it.
     parameter SW = (NR > 1) ? $clog2(NR) : 1
 ) (
     // Clock and reset (synchronous, active high).

@@ -15,7 +15,7 @@ module nk_nqe_dmaw #(
 
     // Start a write (pulse, while not busy): 32 bytes, or only the first 8.
     input  wire          start,
-    input  wire          short,
+    input  wire          brief,
     input  wire [7:0]    func,
     input  wire [63:0]   addr,
     input  wire [255:0]  data,
@@ -48,7 +48,7 @@ module nk_nqe_dmaw #(
 
     reg          wr_valid_reg;
     reg          wd_valid_reg;
-    reg          short_reg;
+    reg          brief_reg;
     reg [7:0]    func_reg;
     reg [63:0]   addr_reg;
     reg [255:0]  data_reg;
@@ -57,7 +57,7 @@ module nk_nqe_dmaw #(
     assign wr_valid     = wr_valid_reg;
     assign wr_func      = func_reg;
     assign wr_addr      = addr_reg;
-    assign wr_len       = short_reg ? 16'd8 : 16'd32;
+    assign wr_len       = brief_reg ? 16'd8 : 16'd32;
     assign wr_lane      = {LW{1'b0}};
     assign wr_wrap_len  = 16'hffff;
     assign wr_wrap_addr = 64'd0;
@@ -81,7 +81,7 @@ module nk_nqe_dmaw #(
             localparam BW    = $clog2(BEATS);
             reg [BW-1:0] beat_reg;
 
-            assign wd_last = short_reg || (&beat_reg);
+            assign wd_last = brief_reg || (&beat_reg);
             assign wd_data = data_reg[W-1:0];
 
             always @(posedge clk) begin
@@ -104,7 +104,7 @@ module nk_nqe_dmaw #(
         if (start) begin
             wr_valid_reg <= 1'b1;
             wd_valid_reg <= 1'b1;
-            short_reg    <= short;
+            brief_reg    <= brief;
             func_reg     <= func;
             addr_reg     <= addr;
         end

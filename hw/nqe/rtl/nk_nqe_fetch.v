@@ -20,9 +20,11 @@ module nk_nqe_fetch #(
     parameter NQS = 1,
     // log2 of the NQEs that the FIFO behind holds, 3 to 6.
     parameter CREDIT_LOG2 = 4,
-    // These follow from the above, leave them.
+    // Width of a byte lane number, leave it.
     parameter LW = $clog2(W / 8),
+    // Number of sets, leave it.
     parameter NR = NVF * NQS,
+    // Width of a set number, leave it.
     parameter SW = (NR > 1) ? $clog2(NR) : 1
 ) (
     // Clock and reset (synchronous, active high).

@@ -27,52 +27,65 @@ module nk_nqe_rings #(
     parameter RECV_NEED = 32,
     // Beats that the DMA write path holds between its clients and the host interface, 1 to 15.
     parameter DRAIN = 2,
-    // Number of sets and width of a set number; follow from the above, leave them.
+    // Number of sets, leave it.
     parameter NR = NVF * NQS,
+    // Width of a set number, leave it.
     parameter SW = (NR > 1) ? $clog2(NR) : 1
 ) (
     // Clock and reset (synchronous, active high; then the memories are cleared, NR clocks).
     input  wire              clk,
     input  wire              rst,
 
-    // Register port, from nk_regs. One answer (qreg_rvalid) an access, reads and writes.
-    input  wire              qreg_valid,
-    output wire              qreg_ready,
-    input  wire [7:0]        qreg_vf,
-    input  wire [7:0]        qreg_qs,
-    input  wire              qreg_db,
-    input  wire [5:0]        qreg_ofs,
-    input  wire              qreg_write,
-    input  wire [31:0]       qreg_wdata,
-    output wire              qreg_rvalid,
-    output wire [31:0]       qreg_rdata,
-    output wire              qreg_err,
-
-    // State of the VFs.
-    input  wire [NVF-1:0]    vf_enabled,
-    input  wire [NVF-1:0]    vf_resetting,
-    input  wire [NVF*32-1:0] region_pages,
+    // Registers (nk_nqe_regs): set q_set is meant by all of these. Look-up: answer one clock after q_read, held.
+    input  wire              q_read,
+    input  wire [SW-1:0]     q_set,
+    output wire [31:0]        q_job_base,
+    output wire [31:0]        q_comp_base,
+    output wire [31:0]        q_send_base,
+    output wire [31:0]        q_recv_base,
+    output wire [31:0]        q_sizes,
+    output wire [31:0]        q_stat_base,
+    output wire [23:0]        q_moder,
+    output wire [31:0]        q_job_tail,
+    output wire [31:0]        q_send_tail,
+    output wire [31:0]        q_comp_head,
+    output wire [31:0]        q_recv_head,
+    output wire [31:0]        q_arm_last,
+    output wire [31:0]        q_job_done,
+    output wire [31:0]        q_send_done,
+    output wire [31:0]        q_comp_tail,
+    output wire [31:0]        q_recv_tail,
+    output wire              q_on,
+    // Something of the set is in progress.
+    output wire              q_drain,
+    // All memories of the set take their values after reset.
+    input  wire              q_init,
+    // Switch the set on, all indices 0, as soon as nobody is in between: then q_cleared.
+    input  wire              q_clear,
+    output wire              q_cleared,
+    input  wire              q_off,
+    // Writes, checked: a ring's place or size (by offset), moderation, doorbells.
+    input  wire              q_set_ring,
+    input  wire [5:0]        q_ofs,
+    input  wire              q_set_moder,
+    input  wire              q_set_job,
+    input  wire              q_set_send,
+    input  wire              q_set_comp,
+    input  wire              q_set_recv,
+    input  wire              q_set_arm,
+    input  wire [31:0]       q_wdata,
 
     // Stop of a VF: its sets go off at once; `done` pulses when nothing of them is in progress, and their last write
     // has passed the DMA write data channel of the host interface, which is watched here.
     input  wire              stop_vf_valid,
     input  wire [7:0]        stop_vf,
     output wire              stop_vf_done,
-    input  wire              mon_wdat_valid,
-    input  wire              mon_wdat_ready,
+    input  wire              mon_offer,
+    input  wire              mon_take,
 
     // Sets that are on; room in their receive rings (1 for a set that is off: its events go nowhere).
     output wire [NR-1:0]     on,
     output wire [NR-1:0]     recv_room,
-
-    // There may be work for the fetcher in this set (doorbell).
-    output wire              work_valid,
-    output wire [SW-1:0]     work_set,
-    // The interrupt condition of this set may have changed (arm, moderation); or the set is new.
-    output wire              arm_valid,
-    output wire              arm_is_arm,
-    output wire              arm_is_clear,
-    output wire [SW-1:0]     arm_set,
 
     // Look-up for the fetcher: answer one clock after sc_read, held until the next.
     input  wire              sc_read,
@@ -133,21 +146,10 @@ module nk_nqe_rings #(
     // An interrupt of set ir_set is on its way.
     input  wire              ir_active,
 
-    // Doorbells refused: pulse, and a VF counter source.
-    output wire              stat_doorbell_errors,
-    output wire              vfc_valid,
-    input  wire              vfc_ready,
-    output wire [7:0]        vfc_vf,
-
     output wire              busy
 );
 
     localparam QSW = $clog2(NQS);
-    localparam VW = (NVF > 1) ? $clog2(NVF) : 1;
-    localparam [31:0] NR_MINUS_1 = NR - 1;
-    localparam [SW-1:0] LAST_SET = NR_MINUS_1[SW-1:0];
-    // log2 of the NQEs in a page.
-    localparam NPP_LOG2 = $clog2(`NK_LIM_PAGE / `NK_NQE_BYTES);
     localparam [31:0] SIZES_RESET = `NK_QS_SIZES_RESET;
 
     initial begin
@@ -165,21 +167,6 @@ module nk_nqe_rings #(
         begin
             full_unused = ({8'd0, vf} << QSW) | {8'd0, qs};
             set_of = full_unused[SW-1:0];
-        end
-    endfunction
-
-    // Ring entries in whole pages.
-    function [20:0] pages_of;
-        input [7:0] log2;
-        begin
-            pages_of = (log2 <= NPP_LOG2[7:0]) ? 21'd1 : 21'd1 << (log2 - NPP_LOG2[7:0]);
-        end
-    endfunction
-
-    function log2_ok;
-        input [7:0] log2;
-        begin
-            log2_ok = log2 >= `NK_LIM_QUEUE_LOG2_MIN && log2 <= `NK_LIM_QUEUE_LOG2_MAX;
         end
     endfunction
 
@@ -218,53 +205,26 @@ module nk_nqe_rings #(
     assign on        = on_reg;
     assign recv_room = room_reg | ~on_reg;
 
-    // Vectors of the VFs as arrays.
-    wire [31:0] region_of [0:NVF-1];
-    genvar g;
-    generate
-        for (g = 0; g < NVF; g = g + 1) begin : g_vf
-            assign region_of[g] = region_pages[32*g +: 32];
-        end
-    endgenerate
+    // ----------------------------------------------------------------------- look-up of registers
 
-    // ------------------------------------------------------------------------------ register port
-
-    localparam [2:0] Q_INIT = 3'd0, Q_IDLE = 3'd1, Q_READ = 3'd2, Q_ACT = 3'd3, Q_CHECK = 3'd4,
-                     Q_CLEAR = 3'd5, Q_COUNT = 3'd6, Q_ANSWER = 3'd7;
-
-    reg [2:0]    q_state_reg;
-    reg [SW-1:0] q_set_reg;
-    reg [7:0]    q_vf_reg;
-    reg          q_db_reg;
-    reg [5:0]    q_ofs_reg;
-    reg          q_write_reg;
-    reg [31:0]   q_wdata_reg;
-    reg [31:0]   q_rdata_reg;
-    reg          q_err_reg;
-    reg          q_allowed_reg;
-    // Which ring the enable check looks at: 0 to 3 as the queues, 4 the status block.
-    reg [2:0]    q_step_reg;
-
-    // The set's state, read in Q_READ.
-    reg [31:0]   q_job_base_reg;
-    reg [31:0]   q_comp_base_reg;
-    reg [31:0]   q_send_base_reg;
-    reg [31:0]   q_recv_base_reg;
-    reg [31:0]   q_sizes_reg;
-    reg [31:0]   q_stat_base_reg;
-    reg [23:0]   q_moder_reg;
-    reg [31:0]   q_job_tail_reg;
-    reg [31:0]   q_send_tail_reg;
-    reg [31:0]   q_comp_head_reg;
-    reg [31:0]   q_recv_head_reg;
-    reg [31:0]   q_arm_last_reg;
-    reg [31:0]   q_job_done_reg;
-    reg [31:0]   q_send_done_reg;
-    reg [31:0]   q_comp_tail_reg;
-    reg [31:0]   q_recv_tail_reg;
-    reg [31:0]   q_pages_reg;
-    reg          q_on_reg;
-    reg          q_drain_reg;
+    reg [31:0] q_job_base_reg;
+    reg [31:0] q_comp_base_reg;
+    reg [31:0] q_send_base_reg;
+    reg [31:0] q_recv_base_reg;
+    reg [31:0] q_sizes_reg;
+    reg [31:0] q_stat_base_reg;
+    reg [23:0] q_moder_reg;
+    reg [31:0] q_job_tail_reg;
+    reg [31:0] q_send_tail_reg;
+    reg [31:0] q_comp_head_reg;
+    reg [31:0] q_recv_head_reg;
+    reg [31:0] q_arm_last_reg;
+    reg [31:0] q_job_done_reg;
+    reg [31:0] q_send_done_reg;
+    reg [31:0] q_comp_tail_reg;
+    reg [31:0] q_recv_tail_reg;
+    reg        q_on_reg;
+    reg        q_drain_reg;
 
     // Is anything of a set in progress? Asked for one set at a time.
     function in_progress;
@@ -277,262 +237,100 @@ module nk_nqe_rings #(
         end
     endfunction
 
-    // Doorbell rules. Entries between head and tail never exceed the ring; heads never pass tails;
-    // nothing ever moves back: a value behind the old one differs from it by almost 2^32.
-    wire [31:0] job_adv   = q_wdata_reg - q_job_tail_reg;
-    wire [31:0] job_free  = (32'd1 << q_sizes_reg[4:0]) - (q_job_tail_reg - q_job_done_reg);
-    wire [31:0] send_adv  = q_wdata_reg - q_send_tail_reg;
-    wire [31:0] send_free = (32'd1 << q_sizes_reg[20:16]) - (q_send_tail_reg - q_send_done_reg);
-    wire        job_ok    = job_adv <= job_free;
-    wire        send_ok   = send_adv <= send_free;
-    wire        comp_ok   = q_wdata_reg - q_comp_head_reg <= q_comp_tail_reg - q_comp_head_reg;
-    wire        recv_ok   = q_wdata_reg - q_recv_head_reg <= q_recv_tail_reg - q_recv_head_reg;
-
-    // Enable check: one ring a clock.
-    reg  [31:0] chk_page;
-    reg  [7:0]  chk_log2;
-
-    always @* begin
-        case (q_step_reg)
-            3'd0:    begin chk_page = q_job_base_reg;  chk_log2 = q_sizes_reg[7:0];   end
-            3'd1:    begin chk_page = q_comp_base_reg; chk_log2 = q_sizes_reg[15:8];  end
-            3'd2:    begin chk_page = q_send_base_reg; chk_log2 = q_sizes_reg[23:16]; end
-            3'd3:    begin chk_page = q_recv_base_reg; chk_log2 = q_sizes_reg[31:24]; end
-            default: begin chk_page = q_stat_base_reg; chk_log2 = `NK_LIM_QUEUE_LOG2_MIN; end
-        endcase
+    always @(posedge clk) begin
+        if (q_read) begin
+            q_job_base_reg <= job_base[q_set];
+            q_comp_base_reg <= comp_base[q_set];
+            q_send_base_reg <= send_base[q_set];
+            q_recv_base_reg <= recv_base[q_set];
+            q_sizes_reg <= sizes[q_set];
+            q_stat_base_reg <= stat_base[q_set];
+            q_moder_reg <= moderation[q_set];
+            q_job_tail_reg <= job_tail[q_set];
+            q_send_tail_reg <= send_tail[q_set];
+            q_comp_head_reg <= comp_head[q_set];
+            q_recv_head_reg <= recv_head[q_set];
+            q_arm_last_reg <= arm_last[q_set];
+            q_job_done_reg <= job_done[q_set];
+            q_send_done_reg <= send_done[q_set];
+            q_comp_tail_reg <= comp_tail[q_set];
+            q_recv_tail_reg <= recv_tail[q_set];
+            q_on_reg    <= on_reg[q_set];
+            q_drain_reg <= in_progress(q_set, begun[q_set], ended[q_set]);
+        end
     end
 
-    wire [32:0] chk_end = {1'b0, chk_page} + {12'd0, pages_of(chk_log2)};
-    wire        chk_ok  = log2_ok(chk_log2) && chk_end <= {1'b0, q_pages_reg};
+    assign q_job_base = q_job_base_reg;
+    assign q_comp_base = q_comp_base_reg;
+    assign q_send_base = q_send_base_reg;
+    assign q_recv_base = q_recv_base_reg;
+    assign q_sizes = q_sizes_reg;
+    assign q_stat_base = q_stat_base_reg;
+    assign q_moder = q_moder_reg;
+    assign q_job_tail = q_job_tail_reg;
+    assign q_send_tail = q_send_tail_reg;
+    assign q_comp_head = q_comp_head_reg;
+    assign q_recv_head = q_recv_head_reg;
+    assign q_arm_last = q_arm_last_reg;
+    assign q_job_done = q_job_done_reg;
+    assign q_send_done = q_send_done_reg;
+    assign q_comp_tail = q_comp_tail_reg;
+    assign q_recv_tail = q_recv_tail_reg;
+    assign q_on = q_on_reg;
+    assign q_drain = q_drain_reg;
 
     // The fetcher must not hold values of the set from before: it would see `on` and believe them.
     wire may_clear    = !fc_valid && !wu_comp && !wu_recv && !wu_resolved && !wu_done
-                     && !(fc_active && fc_set == q_set_reg) && !(sc_read && sc_set == q_set_reg);
-    wire clear        = q_state_reg == Q_CLEAR && may_clear;
-    wire init         = q_state_reg == Q_INIT;
-    wire act_write    = q_state_reg == Q_ACT && q_write_reg;
-    wire cfg_write    = act_write && !q_db_reg;
-    wire db_write     = act_write && q_db_reg && q_on_reg;
-    // Ring registers hold still while the card uses them.
-    wire ring_write   = cfg_write && !q_on_reg && !q_drain_reg;
-
-    wire db_job  = db_write && {26'd0, q_ofs_reg} == `NK_DB_JOB_TAIL_OFS;
-    wire db_send = db_write && {26'd0, q_ofs_reg} == `NK_DB_SEND_TAIL_OFS;
-    wire db_comp = db_write && {26'd0, q_ofs_reg} == `NK_DB_COMPLETION_HEAD_OFS;
-    wire db_recv = db_write && {26'd0, q_ofs_reg} == `NK_DB_RECEIVE_HEAD_OFS;
-    wire db_arm  = db_write && {26'd0, q_ofs_reg} == `NK_DB_IRQ_ARM_OFS;
-    wire moder_write = cfg_write && {26'd0, q_ofs_reg} == `NK_QS_IRQ_MODERATION_OFS;
-    wire recv_move   = db_recv && recv_ok;
-
-    reg          work_valid_reg;
-    reg          arm_valid_reg;
-    reg          arm_is_arm_reg;
-    reg          arm_is_clear_reg;
-    reg          stat_db_reg;
-
-    assign qreg_ready   = q_state_reg == Q_IDLE;
-    assign qreg_rvalid  = q_state_reg == Q_ANSWER;
-    assign qreg_rdata   = q_rdata_reg;
-    assign qreg_err     = q_err_reg;
-    assign work_valid   = work_valid_reg;
-    assign work_set     = q_set_reg;
-    assign arm_valid    = arm_valid_reg;
-    assign arm_is_arm   = arm_is_arm_reg;
-    assign arm_is_clear = arm_is_clear_reg;
-    assign arm_set      = q_set_reg;
-    assign stat_doorbell_errors = stat_db_reg;
-    assign vfc_valid    = q_state_reg == Q_COUNT;
-    assign vfc_vf       = q_vf_reg;
-
-    always @(posedge clk) begin
-        work_valid_reg   <= 1'b0;
-        arm_valid_reg    <= 1'b0;
-        arm_is_arm_reg   <= 1'b0;
-        arm_is_clear_reg <= 1'b0;
-        stat_db_reg      <= 1'b0;
-
-        case (q_state_reg)
-            Q_INIT: begin
-                q_set_reg <= q_set_reg + {{SW-1{1'b0}}, 1'b1};
-                if (q_set_reg == LAST_SET)
-                    q_state_reg <= Q_IDLE;
-            end
-
-            Q_IDLE:
-                if (qreg_valid) begin
-                    q_set_reg   <= set_of(qreg_vf, qreg_qs);
-                    q_vf_reg    <= qreg_vf;
-                    q_db_reg    <= qreg_db;
-                    q_ofs_reg   <= qreg_ofs;
-                    q_write_reg <= qreg_write;
-                    q_wdata_reg <= qreg_wdata;
-                    q_state_reg <= Q_READ;
-                end
-
-            Q_READ: begin
-                q_job_base_reg  <= job_base[q_set_reg];
-                q_comp_base_reg <= comp_base[q_set_reg];
-                q_send_base_reg <= send_base[q_set_reg];
-                q_recv_base_reg <= recv_base[q_set_reg];
-                q_sizes_reg     <= sizes[q_set_reg];
-                q_stat_base_reg <= stat_base[q_set_reg];
-                q_moder_reg     <= moderation[q_set_reg];
-                q_job_tail_reg  <= job_tail[q_set_reg];
-                q_send_tail_reg <= send_tail[q_set_reg];
-                q_comp_head_reg <= comp_head[q_set_reg];
-                q_recv_head_reg <= recv_head[q_set_reg];
-                q_arm_last_reg  <= arm_last[q_set_reg];
-                q_job_done_reg  <= job_done[q_set_reg];
-                q_send_done_reg <= send_done[q_set_reg];
-                q_comp_tail_reg <= comp_tail[q_set_reg];
-                q_recv_tail_reg <= recv_tail[q_set_reg];
-                q_on_reg        <= on_reg[q_set_reg];
-                q_drain_reg     <= in_progress(q_set_reg, begun[q_set_reg], ended[q_set_reg]);
-                q_allowed_reg   <= vf_enabled[q_vf_reg[VW-1:0]] && !vf_resetting[q_vf_reg[VW-1:0]];
-                q_pages_reg     <= region_of[q_vf_reg[VW-1:0]];
-                q_state_reg     <= Q_ACT;
-                q_err_reg       <= 1'b0;
-                q_rdata_reg     <= 32'd0;
-                q_step_reg      <= 3'd0;
-            end
-
-            Q_ACT: begin
-                q_state_reg <= Q_ANSWER;
-                if (!q_write_reg && !q_db_reg) begin
-                    case ({26'd0, q_ofs_reg})
-                        `NK_QS_JOB_BASE_OFS:        q_rdata_reg <= q_job_base_reg;
-                        `NK_QS_COMPLETION_BASE_OFS: q_rdata_reg <= q_comp_base_reg;
-                        `NK_QS_SEND_BASE_OFS:       q_rdata_reg <= q_send_base_reg;
-                        `NK_QS_RECEIVE_BASE_OFS:    q_rdata_reg <= q_recv_base_reg;
-                        `NK_QS_SIZES_OFS:           q_rdata_reg <= q_sizes_reg;
-                        `NK_QS_STATUS_BASE_OFS:     q_rdata_reg <= q_stat_base_reg;
-                        // 1 until nothing of the set is in progress: only then can it be switched on again.
-                        `NK_QS_CTRL_OFS:            q_rdata_reg <= {31'd0, q_on_reg || q_drain_reg};
-                        `NK_QS_IRQ_MODERATION_OFS:  q_rdata_reg <= {8'd0, q_moder_reg};
-                        `NK_QS_JOB_HEAD_OFS:        q_rdata_reg <= q_job_done_reg;
-                        `NK_QS_SEND_HEAD_OFS:       q_rdata_reg <= q_send_done_reg;
-                        `NK_QS_COMPLETION_TAIL_OFS: q_rdata_reg <= q_comp_tail_reg;
-                        `NK_QS_RECEIVE_TAIL_OFS:    q_rdata_reg <= q_recv_tail_reg;
-                        default:                    q_err_reg   <= 1'b1;
-                    endcase
-                end else if (!q_write_reg) begin
-                    case ({26'd0, q_ofs_reg})
-                        `NK_DB_JOB_TAIL_OFS:        q_rdata_reg <= q_job_tail_reg;
-                        `NK_DB_SEND_TAIL_OFS:       q_rdata_reg <= q_send_tail_reg;
-                        `NK_DB_COMPLETION_HEAD_OFS: q_rdata_reg <= q_comp_head_reg;
-                        `NK_DB_RECEIVE_HEAD_OFS:    q_rdata_reg <= q_recv_head_reg;
-                        `NK_DB_IRQ_ARM_OFS:         q_rdata_reg <= q_arm_last_reg;
-                        default:                    q_err_reg   <= 1'b1;
-                    endcase
-                end else if (!q_db_reg) begin
-                    case ({26'd0, q_ofs_reg})
-                        `NK_QS_JOB_BASE_OFS, `NK_QS_COMPLETION_BASE_OFS, `NK_QS_SEND_BASE_OFS,
-                        `NK_QS_RECEIVE_BASE_OFS, `NK_QS_SIZES_OFS, `NK_QS_STATUS_BASE_OFS:
-                            q_err_reg <= !ring_write;
-                        `NK_QS_IRQ_MODERATION_OFS:
-                            arm_valid_reg <= 1'b1;
-                        `NK_QS_CTRL_OFS:
-                            if (q_wdata_reg[0] && !q_on_reg) begin
-                                q_err_reg   <= !q_allowed_reg || q_drain_reg;
-                                q_state_reg <= (q_allowed_reg && !q_drain_reg) ? Q_CHECK : Q_ANSWER;
-                            end
-                        default:
-                            q_err_reg <= 1'b1;
-                    endcase
-                end else begin
-                    case ({26'd0, q_ofs_reg})
-                        `NK_DB_JOB_TAIL_OFS, `NK_DB_SEND_TAIL_OFS, `NK_DB_COMPLETION_HEAD_OFS,
-                        `NK_DB_RECEIVE_HEAD_OFS, `NK_DB_IRQ_ARM_OFS:
-                            if (!q_on_reg || (db_job && !job_ok) || (db_send && !send_ok)
-                                || (db_comp && !comp_ok) || (db_recv && !recv_ok)) begin
-                                stat_db_reg <= 1'b1;
-                                q_state_reg <= Q_COUNT;
-                            end
-                        default:
-                            q_err_reg <= 1'b1;
-                    endcase
-                    work_valid_reg <= db_job || db_send || db_comp;
-                    arm_valid_reg  <= db_arm && q_wdata_reg != q_arm_last_reg;
-                    arm_is_arm_reg <= db_arm && q_wdata_reg != q_arm_last_reg;
-                end
-            end
-
-            Q_CHECK: begin
-                q_step_reg <= q_step_reg + 3'd1;
-                if (!chk_ok) begin
-                    q_err_reg   <= 1'b1;
-                    q_state_reg <= Q_ANSWER;
-                end else if (q_step_reg == 3'd4) begin
-                    q_state_reg <= Q_CLEAR;
-                end
-            end
-
-            Q_CLEAR:
-                if (may_clear) begin
-                    arm_valid_reg    <= 1'b1;
-                    arm_is_clear_reg <= 1'b1;
-                    q_state_reg      <= Q_ANSWER;
-                end
-
-            Q_COUNT:
-                if (vfc_ready)
-                    q_state_reg <= Q_ANSWER;
-
-            default: // Q_ANSWER
-                q_state_reg <= Q_IDLE;
-        endcase
-
-        if (rst) begin
-            q_state_reg <= Q_INIT;
-            q_set_reg   <= {SW{1'b0}};
-        end
-    end
+                     && !(fc_active && fc_set == q_set) && !(sc_read && sc_set == q_set);
+    wire clear        = q_clear && may_clear;
+    wire init         = q_init;
+    assign q_cleared  = clear;
 
     // ------------------------------------------------- memories of the registers and the doorbells
 
     always @(posedge clk) begin
         if (init) begin
-            job_base[q_set_reg]   <= 32'd0;
-            comp_base[q_set_reg]  <= 32'd0;
-            send_base[q_set_reg]  <= 32'd0;
-            recv_base[q_set_reg]  <= 32'd0;
-            sizes[q_set_reg]      <= SIZES_RESET;
-            stat_base[q_set_reg]  <= 32'd0;
-            moderation[q_set_reg] <= 24'd0;
-        end else if (ring_write) begin
-            case ({26'd0, q_ofs_reg})
-                `NK_QS_JOB_BASE_OFS:        job_base[q_set_reg]  <= q_wdata_reg;
-                `NK_QS_COMPLETION_BASE_OFS: comp_base[q_set_reg] <= q_wdata_reg;
-                `NK_QS_SEND_BASE_OFS:       send_base[q_set_reg] <= q_wdata_reg;
-                `NK_QS_RECEIVE_BASE_OFS:    recv_base[q_set_reg] <= q_wdata_reg;
-                `NK_QS_SIZES_OFS:           sizes[q_set_reg]     <= q_wdata_reg;
-                `NK_QS_STATUS_BASE_OFS:     stat_base[q_set_reg] <= q_wdata_reg;
+            job_base[q_set]   <= 32'd0;
+            comp_base[q_set]  <= 32'd0;
+            send_base[q_set]  <= 32'd0;
+            recv_base[q_set]  <= 32'd0;
+            sizes[q_set]      <= SIZES_RESET;
+            stat_base[q_set]  <= 32'd0;
+            moderation[q_set] <= 24'd0;
+        end else if (q_set_ring) begin
+            case ({26'd0, q_ofs})
+                `NK_QS_JOB_BASE_OFS:        job_base[q_set]  <= q_wdata;
+                `NK_QS_COMPLETION_BASE_OFS: comp_base[q_set] <= q_wdata;
+                `NK_QS_SEND_BASE_OFS:       send_base[q_set] <= q_wdata;
+                `NK_QS_RECEIVE_BASE_OFS:    recv_base[q_set] <= q_wdata;
+                `NK_QS_SIZES_OFS:           sizes[q_set]     <= q_wdata;
+                `NK_QS_STATUS_BASE_OFS:     stat_base[q_set] <= q_wdata;
                 default: ;
             endcase
         end
-        if (moder_write)
-            moderation[q_set_reg] <= q_wdata_reg[23:0];
+        if (q_set_moder)
+            moderation[q_set] <= q_wdata[23:0];
 
         if (init || clear) begin
-            job_tail[q_set_reg]  <= 32'd0;
-            send_tail[q_set_reg] <= 32'd0;
-            comp_head[q_set_reg] <= 32'd0;
-            recv_head[q_set_reg] <= 32'd0;
-            arm_last[q_set_reg]  <= 32'd0;
-            send_bar[q_set_reg]  <= 32'd0;
+            job_tail[q_set]  <= 32'd0;
+            send_tail[q_set] <= 32'd0;
+            comp_head[q_set] <= 32'd0;
+            recv_head[q_set] <= 32'd0;
+            arm_last[q_set]  <= 32'd0;
+            send_bar[q_set]  <= 32'd0;
         end else begin
-            if (db_job && job_ok) begin
-                job_tail[q_set_reg] <= q_wdata_reg;
-                send_bar[q_set_reg] <= q_send_tail_reg;
+            if (q_set_job) begin
+                job_tail[q_set] <= q_wdata;
+                send_bar[q_set] <= q_send_tail_reg;
             end
-            if (db_send && send_ok)
-                send_tail[q_set_reg] <= q_wdata_reg;
-            if (db_comp && comp_ok)
-                comp_head[q_set_reg] <= q_wdata_reg;
-            if (recv_move)
-                recv_head[q_set_reg] <= q_wdata_reg;
-            if (db_arm)
-                arm_last[q_set_reg] <= q_wdata_reg;
+            if (q_set_send)
+                send_tail[q_set] <= q_wdata;
+            if (q_set_comp)
+                comp_head[q_set] <= q_wdata;
+            if (q_set_recv)
+                recv_head[q_set] <= q_wdata;
+            if (q_set_arm)
+                arm_last[q_set] <= q_wdata;
         end
     end
 
@@ -542,10 +340,10 @@ module nk_nqe_rings #(
 
     always @(posedge clk) begin
         if (init || clear) begin
-            job_head[q_set_reg]  <= 32'd0;
-            send_head[q_set_reg] <= 32'd0;
-            promised[q_set_reg]  <= 32'd0;
-            begun[q_set_reg]     <= 8'd0;
+            job_head[q_set]  <= 32'd0;
+            send_head[q_set] <= 32'd0;
+            promised[q_set]  <= 32'd0;
+            begun[q_set]     <= 8'd0;
         end else if (fc_valid) begin
             if (fc_queue)
                 send_head[fc_set] <= fc_next;
@@ -634,12 +432,12 @@ module nk_nqe_rings #(
 
     always @(posedge clk) begin
         if (init || clear) begin
-            comp_tail[q_set_reg] <= 32'd0;
-            recv_tail[q_set_reg] <= 32'd0;
-            job_done[q_set_reg]  <= 32'd0;
-            send_done[q_set_reg] <= 32'd0;
-            resolved[q_set_reg]  <= 32'd0;
-            ended[q_set_reg]     <= 8'd0;
+            comp_tail[q_set] <= 32'd0;
+            recv_tail[q_set] <= 32'd0;
+            job_done[q_set]  <= 32'd0;
+            send_done[q_set] <= 32'd0;
+            resolved[q_set]  <= 32'd0;
+            ended[q_set]     <= 8'd0;
         end else begin
             if (wu_comp)
                 comp_tail[wr_set] <= comp_tail[wr_set] + 32'd1;
@@ -683,10 +481,10 @@ module nk_nqe_rings #(
     // ------------------------------------------------------------------------- room, on and stop
 
     // Room is worked out anew where a head or a tail moves. Both may move in one clock, in one set.
-    wire        same      = recv_move && wu_recv && q_set_reg == wr_set;
-    wire [31:0] ev_used   = recv_tail[wr_set] + 32'd1 - (same ? q_wdata_reg : recv_head[wr_set]);
+    wire        same      = q_set_recv && wu_recv && q_set == wr_set;
+    wire [31:0] ev_used   = recv_tail[wr_set] + 32'd1 - (same ? q_wdata : recv_head[wr_set]);
     wire [31:0] ev_size   = 32'd1 << log2_field(sizes[wr_set], 2'd3);
-    wire [31:0] db_used   = recv_tail[q_set_reg] + {31'd0, same} - q_wdata_reg;
+    wire [31:0] db_used   = recv_tail[q_set] + {31'd0, same} - q_wdata;
     wire [31:0] db_size   = 32'd1 << q_sizes_reg[28:24];
     localparam [31:0] NEED = RECV_NEED;
 
@@ -697,22 +495,22 @@ module nk_nqe_rings #(
     reg [3:0]    s_drain_reg;
 
     assign stop_vf_done = s_state_reg == S_DONE;
-    assign busy         = q_state_reg != Q_IDLE || s_state_reg != S_IDLE || work_valid_reg || arm_valid_reg;
+    assign busy         = s_state_reg != S_IDLE;
 
     integer k;
 
     always @(posedge clk) begin
         if (wu_recv)
             room_reg[wr_set] <= ev_size - ev_used >= NEED;
-        if (recv_move)
-            room_reg[q_set_reg] <= db_size - db_used >= NEED;
+        if (q_set_recv)
+            room_reg[q_set] <= db_size - db_used >= NEED;
 
         if (clear) begin
-            on_reg[q_set_reg]   <= 1'b1;
-            room_reg[q_set_reg] <= 1'b1;
+            on_reg[q_set]   <= 1'b1;
+            room_reg[q_set] <= 1'b1;
         end
-        if (cfg_write && {26'd0, q_ofs_reg} == `NK_QS_CTRL_OFS && !q_wdata_reg[0])
-            on_reg[q_set_reg] <= 1'b0;
+        if (q_off)
+            on_reg[q_set] <= 1'b0;
 
         case (s_state_reg)
             S_IDLE:
@@ -733,9 +531,9 @@ module nk_nqe_rings #(
                     s_set_reg  <= s_set_reg + {{SW-1{1'b0}}, 1'b1};
                 end
             S_DRAIN:
-                if (!mon_wdat_valid || s_drain_reg == 4'd0)
+                if (!mon_offer || s_drain_reg == 4'd0)
                     s_state_reg <= S_DONE;
-                else if (mon_wdat_ready)
+                else if (mon_take)
                     s_drain_reg <= s_drain_reg - 4'd1;
             default: // S_DONE
                 s_state_reg <= S_IDLE;

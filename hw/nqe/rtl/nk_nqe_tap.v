@@ -24,7 +24,7 @@ module nk_nqe_tap #(
     input  wire          m_ready,
     input  wire [255:0]  nqe,
     input  wire [SW-1:0] set,
-    input  wire          queue,
+    input  wire          is_send,
     input  wire          last,
     input  wire [3:0]    count,
 
@@ -100,7 +100,7 @@ module nk_nqe_tap #(
     assign tr_valid = w_valid || go;
     assign tr_vf    = w_valid ? w_vf : vf_of(set);
     assign tr_qs    = w_valid ? w_qs : qs_of(set);
-    assign tr_queue = w_valid ? w_queue : queue ? Q_SEND[1:0] : Q_JOB[1:0];
+    assign tr_queue = w_valid ? w_queue : is_send ? Q_SEND[1:0] : Q_JOB[1:0];
     assign tr_nqe   = w_valid ? w_nqe : nqe;
 
     assign stat_nqe_fetched = go;
@@ -118,7 +118,7 @@ module nk_nqe_tap #(
         if (go && last) begin
             vfc_valid_reg <= 1'b1;
             vfc_vf_reg    <= vf_of(set);
-            vfc_idx_reg   <= queue ? IDX_SEND[3:0] : IDX_JOB[3:0];
+            vfc_idx_reg   <= is_send ? IDX_SEND[3:0] : IDX_JOB[3:0];
             vfc_inc_reg   <= count;
         end
         if (rst)

@@ -17,9 +17,11 @@ module nk_nqe_writer #(
     parameter NVF = 8,
     // Queue sets a VF, 1, 2, 4 or 8.
     parameter NQS = 1,
-    // These follow from the above, leave them.
+    // Width of a byte lane number, leave it.
     parameter LW = $clog2(W / 8),
+    // Number of sets, leave it.
     parameter NR = NVF * NQS,
+    // Width of a set number, leave it.
     parameter SW = (NR > 1) ? $clog2(NR) : 1
 ) (
     // Clock and reset (synchronous, active high).
@@ -208,7 +210,7 @@ module nk_nqe_writer #(
 
     nk_nqe_dmaw #(.W(W)) u_dmaw (
         .clk(clk), .rst(rst),
-        .start(start_nqe || start_stat), .short(start_stat),
+        .start(start_nqe || start_stat), .brief(start_stat),
         .func(vf_reg + 8'd1), .addr(start_stat ? stat_addr : nqe_addr),
         .data(start_stat ? {192'd0, send_now, job_now} : nqe),
         .busy(dma_busy),
