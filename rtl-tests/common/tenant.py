@@ -116,6 +116,7 @@ class Sock:
     acked: int = 0
     events: list[str] = field(default_factory=list)
     peer: tuple[int, int] | None = None
+    created: Job | None = None
     mss: int = 0
     listener: Sock | None = None
     connected: bool = False
@@ -344,7 +345,7 @@ class Tenant:
         tx = self.memory.alloc(1 << tx_log2, READ)
         sock = Sock(self, sid, qs, rx_log2, tx_log2, rx, tx, auto_credit)
         self.sockets[sid] = sock
-        self.job(sock, Op.SOCKET, tx, rx, rx_log2 | tx_log2 << 8)
+        sock.created = self.job(sock, Op.SOCKET, tx, rx, rx_log2 | tx_log2 << 8)
         return sock
 
     def job(self, sock: Sock, op: int, op_data: int = 0, data_ptr: int = 0, size: int = 0) -> Job:
@@ -486,8 +487,9 @@ class Tenant:
 
     def _completed(self, job: Job) -> None:
         if job.op == Op.SOCKET and job.status != Status.OK:
-            sock = self.sockets.pop(job.socket, None)
-            if sock is not None:
+            sock = self.sockets.get(job.socket)
+            if sock is not None and sock.created is job:
+                del self.sockets[sock.id]
                 self._release_rings(sock)
                 self.free_ids.append(sock.id)
 

@@ -63,7 +63,7 @@ class Raw:
         self._seen = 0
 
     def input(self, frame: bytes, now: int) -> None:
-        f = fr.parse(frame)  # the card sends nothing that does not parse
+        f = fr.parse(frame)
         if f.kind == "arp":
             if f.op == 1 and f.tpa == self.ip and self.answer_arp:
                 self.tb.to_card(fr.arp(2, self.mac, self.ip, f.sha, f.spa))
@@ -213,6 +213,7 @@ class TB:
         self.shim.rx_queue.append(frame)
 
     def _from_card(self, frame: bytes) -> None:
+        fr.parse(frame)  # whatever the card sends is well formed, checksums included
         self.wire.append((self.now, "out", frame))
         self.link_out.send(frame, self.now)
         self._kick()
@@ -500,7 +501,6 @@ class TB:
         )
         for host in self.hosts:
             assert not host.violations, host.violations[:5]
-            assert not host.bad_frames, host.bad_frames[:5]
         await self.sleep(1000)
         assert await self.pf_read(PF.FLOWS_IN_USE) == 0, "flows in use"
         assert await self.pf_read(PF.HASH_IN_USE) == 0, "hash entries in use"

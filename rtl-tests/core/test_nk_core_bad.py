@@ -132,8 +132,9 @@ async def wrong_states(dut):
         assert await tb.status(job) == Status.BAD_STATE, job
         n += 1
 
-    for op in (Op.LISTEN, Op.CONNECT, Op.SHUTDOWN, Op.CLOSE, Op.ABORT, Op.ACCEPT):
+    for op in (Op.LISTEN, Op.CONNECT, Op.SHUTDOWN, Op.CLOSE, Op.ABORT):
         await refuse(tenant.raw_job(op, 7, fr.ip("10.1.0.1") | 80 << 32 | 1 << 48))
+    await refuse(tenant.raw_job(Op.ACCEPT, 7, 8))
     idle = tenant.socket()
     await refuse(idle.shutdown())
     idle.shut = False

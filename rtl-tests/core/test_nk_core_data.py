@@ -160,6 +160,8 @@ async def card_sequence_numbers_wrap(dut):
     raw = tb.raw()
     raw.arp_now()
     tb.host.listen(80)
+    warm, _ = await tb.connect(port=81)  # from here on ARP costs no time
+    await tb.ok(warm.abort())
     probe = tb.tenants[0].socket()
     await tb.ok(probe.connect(tb.host.ip, 80, 3333))
     await tb.until(lambda: probe.connected)
@@ -174,7 +176,7 @@ async def card_sequence_numbers_wrap(dut):
     await tb.until(lambda: sock.connected)
     conn = tb.host.listeners[80].conns[1]
     assert (1 << 32) - 12_000 <= conn.irs < 1 << 32, (
-        f"ISS {conn.irs:#x} {iss:#x} {at} {target} {tb.now}\n{tb.log_wire()}"
+        f"ISS {conn.irs:#x}"
     )
     await both_ways(tb, sock, conn, tb.rng.randbytes(40_000), tb.rng.randbytes(1000))
     assert conn.rcv_nxt > 1 << 32

@@ -22,12 +22,14 @@ async def crowd(tb: TB, per_vf: int, size: int, host: Host, vfs: int = 1, qs: in
             sock = tb.tenants[vf].socket(12, 12, i % qs)
             socks.append((i, vf, sock))
     by_peer = {}
-    for i, vf, sock in socks:
-        if i % 2:
-            listeners[vf].credit_accept(sock)
-        else:
-            sock.connect(host.ip, 80)
+    # Jobs keep their order within a queue set, and the credit's may be another one than the socket's.
     await tb.until(lambda: all(t.quiet for t in tb.tenants.values()))
+    await tb.ok(
+        *[
+            listeners[vf].credit_accept(sock) if i % 2 else sock.connect(host.ip, 80)
+            for i, vf, sock in socks
+        ]
+    )
     outgoing = [host.connect(vf_ip(vf), 8080) for i, vf, _ in socks if i % 2]
     tb.collect()
     await tb.until(lambda: all(s.connected for _, _, s in socks), 30_000_000, "all connected")

@@ -56,15 +56,16 @@ class RxTB:
         self.source = FrameSource(dut, "rx", pause=PAUSES[s_pause](rng("rx pause")))
         self.seg = WordSink(dut, "seg", SEG_FIELDS, pause=PAUSES[m_pause](rng("seg pause")))
         self.pay = WordSink(dut, "pay", ("data", "last"), pause=PAUSES[m_pause](rng("pay pause")))
-        self.stats = Pulses(dut, [f"stat_{n}" for n in ("rx_frames", *RX_OUTCOMES)])
+        # Outputs are undefined before the first reset: watched from then on.
+        self.stats = None
+        self.sent: list[bytes] = []
+        self.verdicts: list[Verdict] = []
         self.bytes_counted = 0
-        cocotb.start_soon(self._count_bytes())
-        self.forget()
 
     def forget(self):
         """Start counting and expecting anew."""
-        self.sent: list[bytes] = []
-        self.verdicts: list[Verdict] = []
+        self.sent.clear()
+        self.verdicts.clear()
         self.bytes_counted = 0
         for name in self.stats.count:
             self.stats.count[name] = 0
@@ -80,6 +81,9 @@ class RxTB:
 
     async def reset(self):
         await reset(self.dut)
+        if self.stats is None:
+            self.stats = Pulses(self.dut, [f"stat_{n}" for n in ("rx_frames", *RX_OUTCOMES)])
+            cocotb.start_soon(self._count_bytes())
         self.seg.clear()
         self.pay.clear()
         self.forget()

@@ -122,7 +122,7 @@ async def list_full(dut):
     await tb.reset()
     taken = 0
     while True:
-        words = await tb.write(1)
+        words = await with_timeout(tb.write(1), 10, "us")
         dut.end_first.value = 0
         dut.end_beats.value = 1
         await cycles(dut)
@@ -171,6 +171,6 @@ async def reset_mid_traffic(dut):
     await tb.check()
 
 
-@pytest.mark.parametrize(("w", "aw"), [(64, 5), (512, 4)])
+@pytest.mark.parametrize(("w", "aw"), [(64, 6), (512, 5)])
 def test_nk_net_stage(w, aw):
     run_module("nk_net_stage", __file__, {"W": w, "AW": aw, "FRAMES_LOG2": 4})

@@ -268,7 +268,6 @@ module nqe_system #(
     );
 
     reg [`NK_CNT_COUNT*16-1:0] inc;
-    reg [64*16-1:0]            op_inc;
 
     always @* begin
         inc = {`NK_CNT_COUNT*16{1'b0}};
@@ -277,17 +276,14 @@ module nqe_system #(
         inc[16*`NK_CNT_DOORBELL_ERRORS] = stat_doorbell_errors;
         inc[16*`NK_CNT_IRQ_SENT]        = stat_irq_sent;
         inc[16*`NK_CNT_MMIO_ERRORS]     = stat_mmio_errors;
-        op_inc = {64*16{1'b0}};
-        if (opc_valid)
-            op_inc[{opc, 4'd0}] = 1'b1;
     end
 
     nk_stat_counters #(.N(`NK_CNT_COUNT)) u_global (
         .clk(clk), .rst(rst), .inc(inc), .raddr(gs_raddr), .rdata(gs_rdata)
     );
 
-    nk_stat_counters #(.N(64)) u_ops (
-        .clk(clk), .rst(rst), .inc(op_inc), .raddr(os_raddr), .rdata(os_rdata)
+    nk_opcode_counters u_ops (
+        .clk(clk), .rst(rst), .opc_valid(opc_valid), .opc(opc), .raddr(os_raddr), .rdata(os_rdata)
     );
 
     nk_stat_ram #(.AW(VW + 4), .NSRC(5)) u_vf (

@@ -299,7 +299,7 @@ static void run_request(struct gd *gd, uint32_t client)
 {
 	struct gd_client *c = &gd->clients[client];
 	struct nk_reply rep = {0};
-	int fds[4], nfds = 0, err = dispatch(gd, client, &rep, fds, &nfds);
+	int fds[4] = {-1, -1, -1, -1}, nfds = 0, err = dispatch(gd, client, &rep, fds, &nfds);
 
 	if (err == RETRY_LATER) {
 		if (!c->waiting)

@@ -55,6 +55,8 @@ module nk_place #(
     output wire          busy
 );
     localparam DEPTH_LOG2 = 3;
+    localparam ROUND_I = W / 8 - 1;
+    localparam [16:0] ROUND = ROUND_I[16:0];
     localparam [1:0] PLACE = 2'd0, DROP = 2'd1, EVENT = 2'd2, FLUSHED = 2'd3;
 
     wire [AW-1:0]       a;
@@ -75,7 +77,7 @@ module nk_place #(
     wire [LW-1:0] lane   = body[80 +: LW];
     wire [15:0]   skip   = body[80 + LW +: 16];
     wire [16:0]   span   = {1'b0, len} + {{(17 - LW){1'b0}}, lane};
-    wire [16:0]   beats  = (span + W / 8 - 1) >> LW;
+    wire [16:0]   beats  = (span + ROUND) >> LW;
 
     reg         cmd_done_reg;     // the write command of this PLACE was accepted
     reg  [15:0] beat_reg;         // payload beats of this segment seen

@@ -20,6 +20,7 @@ module nk_tcp_engine #(
     parameter ACTW  = 186 + LW,                         // derived: action word, see nk_place
     parameter TXDW  = 390                               // derived: descriptor word, see the end
 ) (
+    // Clock and reset (synchronous, active high); time in microseconds.
     input  wire                clk,
     input  wire                rst,
     input  wire [31:0]         now_us,

@@ -10,8 +10,10 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_ntf (
+    // Flow state.
     input  wire [`TCB_W-1:0] tcb,
     input  wire              tx_drained,  // no DMA read for this flow's segments is under way
+    // The event, fields as in the NQE (docs/abi.md), and the state after it.
     output reg               any,         // there is something to announce
     output reg  [7:0]        op,
     output reg  [63:0]       op_data,

@@ -11,7 +11,9 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_op (
+    // Flow state before the operation.
     input  wire [`TCB_W-1:0] tcb,
+    // The operation, fields as in the NQE (docs/abi.md).
     input  wire              flush,        // VF reset: end whatever there is
     input  wire [7:0]        op,
     input  wire [7:0]        vf,
@@ -20,16 +22,20 @@ module nk_tcp_op (
     input  wire [63:0]       data,
     input  wire [63:0]       ptr,
     input  wire [31:0]       size,
+    // The listener of an ACCEPT.
     input  wire              listener_ok,  // ACCEPT: the listener listens
     input  wire              listener_v,   // its first credit so far
     input  wire [15:0]       listener_link,
+    // Second call: how the insertion into the flow table went.
     input  wire              hash_done,
     input  wire              hash_ok,
     input  wire              hash_hit,
+    // Initial sequence number for a CONNECT; time and periods in microseconds.
     input  wire [31:0]       isn,
     input  wire [31:0]       now_us,
     input  wire [31:0]       p_rto_init,
     input  wire [31:0]       p_fin_wait2,
+    // Result: state after it, status for the tenant, and what else is to happen.
     output reg  [`TCB_W-1:0] tcb_out,
     output reg  [7:0]        status,
     output wire              needs_hash,   // CONNECT, LISTEN

@@ -10,16 +10,21 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_post (
+    // The event that just passed.
     input  wire [`TCB_W-1:0] tcb_old,      // before the event
     input  wire [`TCB_W-1:0] tcb,          // after it
     input  wire              blocked,      // of nk_tcp_txsel, on the state after it
+    // Time and bound of the timeout, microseconds.
     input  wire [31:0]       now_us,
     input  wire [31:0]       p_rto_max,
     input  wire [15:0]       tx_mark,      // descriptors handed to nk_net_tx so far
+    // The state to write back.
     output reg  [`TCB_W-1:0] tcb_out,
+    // A new deadline for the timer memory.
     output wire              timer_set,
     output wire              timer_armed,
     output wire [31:0]       timer_deadline,
+    // Life of the flow.
     output wire              hash_delete,  // the flow has left the table
     output wire              opened,       // left FREE
     output wire              freed         // became FREE

@@ -6,11 +6,14 @@
 `default_nettype none
 
 module nk_tcp_rtt (
+    // State before the sample, and the sample.
     input  wire [31:0] srtt8,      // 0: no sample yet
     input  wire [31:0] rttvar4,
     input  wire [31:0] sample,     // us
+    // Bounds of the timeout, microseconds.
     input  wire [31:0] p_rto_min,
     input  wire [31:0] p_rto_max,
+    // State after it, and the timeout in microseconds.
     output wire [31:0] srtt8_out,
     output wire [31:0] rttvar4_out,
     output wire [31:0] rto

@@ -9,6 +9,7 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_rx_ack (
+    // Flow state before the segment; time in microseconds.
     input  wire              en,            // saves simulation time while 0
     input  wire [`TCB_W-1:0] tcb,
     input  wire              is_open,       // SYN that takes this flow, an accept credit, from its listener

@@ -10,20 +10,25 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_rx_data (
+    // Flow state after nk_tcp_rx_ack; time in microseconds.
     input  wire              en,             // data_ok of nk_tcp_rx_ack
     input  wire [`TCB_W-1:0] tcb,
     input  wire [31:0]       now_us,
+    // The segment: sequence number, payload bytes, FIN.
     input  wire [31:0]       seq,
     input  wire [15:0]       len,
     input  wire              f_fin,
+    // Periods, microseconds.
     input  wire [31:0]       p_delayed_ack,
     input  wire [31:0]       p_time_wait,
+    // State after it, and the payload to place.
     output reg  [`TCB_W-1:0] tcb_out,
     output wire              place,          // payload goes into the ring
     output wire [31:0]       place_seq,      // sequence number of its first byte
     output wire [15:0]       place_skip,     // bytes of the segment before it
     output wire [15:0]       place_len,
     output wire              refuse,         // data for a socket that the tenant has closed: RST and end
+    // Counter pulses: ahead of rcv_nxt, nothing new, no interval left.
     output wire              st_ooo,
     output wire              st_duplicate,
     output wire              st_no_room

@@ -10,10 +10,13 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_tmr (
+    // Flow state before the expiry; time in microseconds.
     input  wire [`TCB_W-1:0] tcb,
     input  wire [31:0]       now_us,
+    // Timeouts in a row after which the connection is given up.
     input  wire [7:0]        p_retries_data,
     input  wire [7:0]        p_retries_syn,
+    // State after it; counter pulses: a retransmission timeout, given up.
     output reg  [`TCB_W-1:0] tcb_out,
     output wire              st_rto,
     output wire              st_give_up

@@ -9,9 +9,11 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_tx (
+    // Flow state before the grant; time in microseconds; is the next hop known?
     input  wire [`TCB_W-1:0] tcb,
     input  wire [31:0]       now_us,
     input  wire              neigh_hit,
+    // Parameters: periods in microseconds, tries for the next hop.
     input  wire [31:0]       p_rto_max,
     input  wire [31:0]       p_neigh_retry,
     input  wire [7:0]        p_retries_neigh,

@@ -10,7 +10,9 @@
 `include "nk_tcp_defs.vh"
 
 module nk_tcp_txsel (
+    // Flow state.
     input  wire [`TCB_W-1:0] tcb,
+    // Its next segment.
     output reg  [2:0]        kind,     // NK_TX_*; NK_TX_NONE: nothing to send
     output reg  [31:0]       seq,      // sequence number of the segment
     output reg  [15:0]       len,      // payload bytes
