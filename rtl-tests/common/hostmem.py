@@ -315,6 +315,8 @@ class Shim:
                     mmio_valid.set(0)
                     if self._mmio is not None:
                         self._mmio_taken()
+            if self.mmio_queue or self.doorbells:
+                active = True
             idle = not mmio_valid.last and self._read_since is None
             if idle and self._next_mmio(stall, rnd):
                 func, wr, addr, data, _ = self._mmio  # type: ignore[misc]

@@ -6,6 +6,8 @@ Each run ends in 'bytes equal and connection closed', and every flow free again.
 
 from __future__ import annotations
 
+import os
+
 import cocotb
 import pytest
 from common.hostmem import Stalls
@@ -18,7 +20,7 @@ MIXED = {"loss": 0.01, "reorder": 0.05, "duplicate": 0.01, "corrupt": 0.005, "de
 WIRES = {
     "loss": {"loss": 0.03, "delay_us": 100},
     "heavy_loss": {"loss": 0.15, "delay_us": 100},
-    "bursts": {"burst_loss": 0.01, "delay_us": 100},
+    "bursts": {"burst_loss": 0.04, "delay_us": 100},
     "reorder": {"reorder": 0.3, "delay_us": 100},
     "duplicate": {"duplicate": 0.3, "delay_us": 100},
     "corrupt": {"corrupt": 0.05, "delay_us": 100},
@@ -29,6 +31,10 @@ WIRES = {
         "corrupt": 0.02, "delay_us": 200, "jitter_us": 100,
     },
 }  # fmt: skip
+
+
+def tb_seed(i: int) -> str:
+    return f"{os.environ.get('NK_SEED', '0')} {i}"
 
 
 async def exchange(tb: TB, streams: int = 2, size: int = 40_000, **socket) -> None:
@@ -118,8 +124,9 @@ async def wires(dut, wire):
 @cocotb.parametrize(i=range(4))
 async def seeds(dut, i):
     """The mixed wire with seeds of their own, a rough host, and TX rings that are overwritten once free."""
-    link = {**WIRES["everything"], "seed": f"{i}"}
+    link = {**WIRES["everything"], "seed": tb_seed(i)}
     tb = TB(dut, link=link, stalls=Stalls.rough())
+    tb.rng.seed(f"{tb.seed} {i}")
     await tb.start(regs={PF.RETRIES: 40 | 20 << 8 | 60 << 16, PF.RTO_MAX_US: 5_000_000})
     tb.tenants[0].poison_tx = True
     tb.host.strict_old = False

@@ -9,7 +9,7 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge, SimTimeoutError, with_timeout
 from common.runner import run_module
-from common.stream import PAUSES, FrameSink, Pulses, Signal, WordSource, cycles, rng
+from common.stream import PAUSES, FrameSink, Pulses, Signal, WordSource, cycles, has, rng
 from net.net_model import (
     BROADCAST,
     Peer,
@@ -383,6 +383,43 @@ async def idle_means_idle(dut, m_pause):
     assert idle_clocks > 50
 
 
+async def clocks_between(dut, start, end):
+    """Clocks from the transfer of the last beat (the only one) at `start` to `end`_valid."""
+    conditions = [Signal(getattr(dut, f"{start}_{n}")) for n in ("valid", "ready")]
+    if has(dut, f"{start}_last"):
+        conditions.append(Signal(getattr(dut, f"{start}_last")))
+    end = Signal(getattr(dut, f"{end}_valid"))
+    while not all(s.get() for s in conditions):
+        await cycles(dut)
+    clocks = 0
+    while not end.get():
+        await cycles(dut)
+        clocks += 1
+    return clocks
+
+
+@cocotb.test()
+async def latency(dut):
+    """The figures of hw/net/doc/nk_net.md."""
+    tb = TB(dut)
+    await tb.reset()
+    tb.send_good(0)
+    n = await clocks_between(dut, "rx", "seg"); print("MEAS", n, 7)
+    await tb.check()
+    tb.send_good(300)
+    n = await clocks_between(dut, "rx", "pay"); print("MEAS", n, 9)
+    await tb.check()
+    tb.send(tb.peer.arp(tb.vfs[0]))
+    n = await clocks_between(dut, "rx", "tx"); print("MEAS", n, 8)
+    await tb.check()
+    tb.transmit(0)
+    n = await clocks_between(dut, "txd", "tx"); print("MEAS", n, 12)
+    await tb.check()
+    tb.transmit(5)
+    n = await clocks_between(dut, "rdat", "tx"); print("MEAS", n, 11)
+    await tb.check()
+
+
 @cocotb.test()
 async def reset_mid_traffic(dut):
     """A reset at any moment: afterwards nothing old appears and everything works."""
@@ -414,4 +451,6 @@ def test_nk_net_other_widths(w):
 
 def test_nk_net_icarus():
     """Four states: nothing undefined comes out after reset."""
-    run_module("nk_net", __file__, {"W": 128, "NVF": 4}, simulator="icarus", testcase="ping$|arp_answers")
+    run_module(
+        "nk_net", __file__, {"W": 128, "NVF": 4}, simulator="icarus", testcase="ping$|arp_answers"
+    )

@@ -264,6 +264,22 @@ async def oversize(dut):
 
 
 @cocotb.test()
+async def oversize_behind_waiting_frames(dut):
+    """A giant frame is swallowed while the consumer stands still, and touches nothing that waits for it."""
+    tb = TB(dut)
+    tb.seg.pause = tb.pay.pause = lambda: True
+    await tb.reset()
+    for _ in range(3):
+        tb.send_good(1460)
+    tb.send(tb.peer.segment(tb.vfs[0], tb.rng.randbytes(20000)), "rx_drop_runt")
+    tb.send_good(30)
+    while tb.stats["stat_rx_frames"] < 5:
+        await cycles(dut)
+    tb.seg.pause = tb.pay.pause = lambda: False
+    await tb.check(20000)
+
+
+@cocotb.test()
 async def filter_by_address(dut):
     """MAC and IP must be of the same enabled VF; a sender must be one that can be answered."""
     tb = TB(dut)

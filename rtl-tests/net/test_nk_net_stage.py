@@ -30,6 +30,9 @@ class TB:
 
     async def write(self, beats: int, gaps: float = 0.0) -> list[int]:
         """Write beats, each when there is room."""
+        return await with_timeout(self._write(beats, gaps), 50, "us")
+
+    async def _write(self, beats: int, gaps: float) -> list[int]:
         words = []
         for _ in range(beats):
             self.dut.we.value = 0
@@ -49,8 +52,12 @@ class TB:
         self.dut.end_beats.value = keep
         self.dut.end_valid.value = 1
         await cycles(self.dut)
-        while not int(self.dut.end_ready.value):
+        for _ in range(5000):
+            if int(self.dut.end_ready.value):
+                break
             await cycles(self.dut)
+        else:
+            raise AssertionError("end_ready never comes")
         self.dut.end_valid.value = 0
         kept = words[first : first + keep]
         self.expected += [{"data": w, "last": int(i == keep - 1)} for i, w in enumerate(kept)]
@@ -122,7 +129,7 @@ async def list_full(dut):
     await tb.reset()
     taken = 0
     while True:
-        words = await with_timeout(tb.write(1), 10, "us")
+        words = await tb.write(1)
         dut.end_first.value = 0
         dut.end_beats.value = 1
         await cycles(dut)

@@ -96,7 +96,8 @@ class QueueSet:
         """As after switching on: everything at 0."""
         self.index = [0, 0, 0, 0]  # written (job, send) or consumed (completion, receive)
         self.rung = [0, 0, 0, 0]  # last doorbell values
-        self.fetched = [0, 0, 0, 0]  # NQEs that the card has read
+        self.fetched = [0, 0, 0, 0]  # NQEs that the card has asked for
+        self.got = [0, 0, 0, 0]  # and has
         self.written = [0, 0, 0, 0]  # NQEs that the card has written
         self.done = [0, 0]  # job_head, send_head as last seen in the status block
         self.arm = 0
@@ -221,6 +222,7 @@ class QueueSet:
     def card_got(self, queue: int, index: int, n: Nqe) -> None:
         """The card holds this copy now."""
         t = self.tenant
+        self.got[queue] += 1
         status = judge(n, queue, self.phase(queue, index), self.qs, t.quota, t.pages)
         which = 0 if queue == Queue.JOB else 1
         answer = (status, n.op_data, n.data_ptr, n.size)
@@ -455,21 +457,22 @@ class Bench:
         # NQEs by (vf, queue set, queue): as the trace port showed them, as the memory saw them.
         self.traced: dict[tuple[int, int, int], list[Nqe]] = {}
         self.truth: dict[tuple[int, int, int], list[Nqe]] = {}
+        self.task: Any = None
         start_clock(dut)
 
     async def reset(self) -> None:
+        if self.task is None:
+            self.forget()
+            self.s["now_us"].set(self.now)
+            self.task = cocotb.start_soon(self._run())
+        await reset(self.dut)
+
+    def forget(self) -> None:
+        """Nothing is under way (the card is in reset)."""
         for name in ("mmio_valid", "rdreq_ready", "rdat_valid", "wrreq_ready", "wdat_ready",
                      "irq_ready", "pay_valid", "payd_valid", "op_ready", "opr_valid", "ev_valid",
                      "flush_ready", "flush_done"):  # fmt: skip
             self.s[name].set(0)
-        self.s["now_us"].set(self.now)
-        self.forget()
-        await reset(self.dut)
-        if getattr(self, "task", None) is None:
-            self.task = cocotb.start_soon(self._run())
-
-    def forget(self) -> None:
-        """Nothing is under way (the card is in reset)."""
         self.mmio_queue: deque[list[Any]] = deque()
         self.mmio_now: list[Any] | None = None
         self.mmio_sent = False
@@ -544,10 +547,14 @@ class Bench:
     async def _run(self) -> None:
         s, edge, r = self.s, RisingEdge(self.dut.clk), self.r
         rst = Signal(self.dut.rst)
+        live = False  # before the first reset, outputs may be anything
         while True:
             await edge
             self.clocks += 1
             if rst.get():
+                live = True
+                self.forget()
+            if not live or rst.get():
                 continue
             st = self.stalls
             self._mmio()

@@ -11,7 +11,7 @@ from common.runner import run_module
 from common.stream import params, rng
 from netkernel import abi
 from netkernel.abi import DB, PF, QS, VF, VFE, Op, Queue, Status
-from nqe_model import PAGE, Bench, Nqe, QueueSet, Stalls, Tenant
+from nqe.nqe_model import PAGE, Bench, Nqe, QueueSet, Stalls, Tenant
 
 SYSTEM = "rtl-tests/nqe/nqe_system.v"
 ROUGH = Stalls(ready=0.4, data=0.4, latency=(1, 60), engine=(0, 30))
@@ -353,7 +353,7 @@ async def flood_of_events(dut):
 
     async def tenant(t: Tenant, s: QueueSet) -> None:
         await traffic(t, s, rng(f"f{t.vf}"), 60)
-        while left or s.events:
+        while left or b.ev_queue or b.ev_now or s.events:
             await s.consume()
             await b.clk(r.randint(1, 100))
 
@@ -409,15 +409,19 @@ async def no_lost_wakeup(dut, moderation):
                 left -= 1
             await b.clk(r.choice((0, 0, 1, 3, 10, 30, 100)))
 
+    def more(s: QueueSet) -> bool:
+        return bool(left or b.ev_queue or b.ev_now or not s.settled()
+                    or s.got[Queue.JOB] < s.index[Queue.JOB])  # fmt: skip
+
     async def sleeper(t: Tenant, s: QueueSet) -> None:
         key = (t.vf, s.qs)
-        while left or s.expect[0] or s.events or s.ops[0]:
+        while more(s):
             await s.consume()
             seen = fired.get(key, 0)
             asleep[key] = s
             await s.arm_irq()
             for _ in range(6000):
-                if fired.get(key, 0) > seen or not (left or s.expect[0] or s.events or s.ops[0]):
+                if fired.get(key, 0) > seen or not more(s):
                     break
                 await b.clk()
             else:
@@ -581,7 +585,14 @@ async def vf_reset_in_traffic(dut, how):
     t, other = tenants[0], tenants[1]
     r = rng("reset")
     stop_other = False
-    b.flush_hook = lambda vf: [b.event(t, s.qs, random_event(t, r)) for s in t.sets] and r.randint(0, 60)
+    hold = False
+
+    def flush(vf: int) -> int:
+        for s in t.sets:
+            b.event(t, s.qs, random_event(t, r))
+        return 3000 if hold else r.randint(0, 60)
+
+    b.flush_hook = flush
 
     async def other_traffic() -> None:
         while not stop_other:
@@ -601,20 +612,24 @@ async def vf_reset_in_traffic(dut, how):
         for s in t.sets:
             s.poll()
             s.on = False
+        hold = r.random() < 0.5
         entry = PF.VF_BASE + VFE.CTRL
         if how == "pf":
             await b.mmio(0, entry, 0)
         else:
             await t.write(VF.CTRL, 3 if how == "reset" else 0)
-        if r.random() < 0.5:
+        if hold:
             # While resetting, nothing can be switched on or moved.
             before = await b.counter("mmio_errors")
-            if await t.read(VF.STATUS) & 4:
-                flushed = len(b.flushes)
-                await t.write(VF.REGION_PAGES, 1)
-                await t.write(VF.QS_BASE + QS.CTRL, 1)
-                if flushed == len(b.flushes) and not t.dead:
-                    assert await b.counter("mmio_errors") >= before + 2
+            for func, addr, value in ((1, VF.REGION_PAGES, 1), (1, VF.REGION_BASE_LO, 0),
+                                      (1, VF.QS_BASE + QS.CTRL, 1), (0, entry + VFE.SOCKET_BASE, 1)):  # fmt: skip
+                await b.mmio(func, addr, value)
+            if how != "reset":
+                await t.write(VF.CTRL, 1)
+            if how == "pf":
+                await b.mmio(0, entry, 1)
+            assert await t.read(VF.STATUS) & 4
+            assert await b.counter("mmio_errors") == before + {"reset": 4, "disable": 5, "pf": 6}[how]
         await vf_reset_done(t, how)
         assert t.dead and b.flushes.count(0) == round_ + 1
         for s in t.sets:
@@ -740,10 +755,10 @@ async def large_rings_and_index_wrap(dut):
     """Rings of different sizes, many turns: slots and phase bits follow the free-running indices."""
     b = Bench(dut)
     await b.reset()
-    t = b.tenant(0, log2s=[(7, 6, 8, 9)] * b.nqs)
+    t = b.tenant(0, log2s=[(7, 6, 6, 8)] * b.nqs)
     await t.setup()
     s = t.sets[0]
-    await traffic(t, s, rng("wrap"), 900)
+    await traffic(t, s, rng("wrap"), 1200)
     assert s.index[Queue.JOB] >> 7 >= 2 and s.index[Queue.COMPLETION] >> 6 >= 4
     await b.idle()
     check_trace(b)

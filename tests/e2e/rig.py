@@ -73,7 +73,13 @@ class Rig:
         max_sockets: int | None = None,
     ):
         self.folder = folder
-        self.vfs, self.seed, self.width, self.flows, self.max_sockets = vfs, seed, width, flows, max_sockets
+        self.vfs, self.seed, self.width, self.flows, self.max_sockets = (
+            vfs,
+            seed,
+            width,
+            flows,
+            max_sockets,
+        )
         self.rundir = folder / "run"
         self.tap = f"nk{os.getpid() % 100000}"
         self._children: list[subprocess.Popen[bytes]] = []
@@ -97,8 +103,20 @@ class Rig:
         self.rundir.mkdir(parents=True, exist_ok=True)
         self._holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         own = os.readlink("/proc/self/ns/net")
-        self._until(lambda: os.readlink(f"/proc/{self._holder.pid}/ns/net") != own, "the peer's network namespace")
-        args = ["twin", "start", "--tap", self.tap, "--width", str(self.width), "--flows", str(self.flows)]
+        self.until(
+            lambda: os.readlink(f"/proc/{self._holder.pid}/ns/net") != own,
+            "the peer's network namespace",
+        )
+        args = [
+            "twin",
+            "start",
+            "--tap",
+            self.tap,
+            "--width",
+            str(self.width),
+            "--flows",
+            str(self.flows),
+        ]
         if self.seed is not None:
             args += ["--seed", str(self.seed)]
         self.nk(*args, timeout=900)
@@ -151,11 +169,28 @@ class Rig:
 
     def counters(self) -> dict[str, int]:
         """Global counters of the card, by name."""
-        return dict(self.nk_json("stats")["global"])
+        return dict(self.nk_json("stats")["counters"])
+
+    def flows_in_use(self) -> int:
+        return sum(int(vf["sockets"]) for vf in self.nk_json("vf", "list"))
+
+    def wait_free(self, seconds: float = 30) -> None:
+        """Wait until the card counts no socket in use and no entry in its flow table."""
+        self.until(lambda: self.flows_in_use() == 0, "free flows", seconds)
+        counters = self.counters()
+        for opened, closed in (("flows_opened", "flows_closed"), ("hash_inserts", "hash_deletes")):
+            if counters[opened] != counters[closed]:
+                raise RigError(f"{opened} {counters[opened]}, but {closed} {counters[closed]}")
 
     def card_cmd(self, argv: Sequence[str], vf: int | None = None) -> list[str]:
         """Command line that runs a program over the card."""
-        return [*NK_HW, "run", *(["--vf", str(vf)] if vf is not None else []), "--", *map(str, argv)]
+        return [
+            *NK_HW,
+            "run",
+            *(["--vf", str(vf)] if vf is not None else []),
+            "--",
+            *map(str, argv),
+        ]
 
     def peer_cmd(self, argv: Sequence[str]) -> list[str]:
         """Command line that runs a program on the peer."""
@@ -177,7 +212,9 @@ class Rig:
     def spawn(self, command: Sequence[str], log: str) -> subprocess.Popen[bytes]:
         """Start a long-running command (of card_cmd or peer_cmd); its output goes to a file in the folder."""
         with (self.folder / log).open("wb") as out:
-            child = subprocess.Popen(command, env=self.env, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder)
+            child = subprocess.Popen(
+                command, env=self.env, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder
+            )
         self._children.append(child)
         return child
 
@@ -197,7 +234,9 @@ class Rig:
         self.wait_listen(PEER_IP, port)
         return child
 
-    def serve_nginx(self, www: Path, vf: int = 0, port: int = 80, workers: int = 1) -> subprocess.Popen[bytes]:
+    def serve_nginx(
+        self, www: Path, vf: int = 0, port: int = 80, workers: int = 1
+    ) -> subprocess.Popen[bytes]:
         """An unmodified nginx over the card."""
         conf = nginx_conf(self.folder / f"nginx-vf{vf}", www, port, workers)
         child = self.spawn(self.card_cmd(["nginx", "-c", str(conf)], vf), f"nginx-vf{vf}.log")
@@ -207,16 +246,25 @@ class Rig:
     def wait_listen(self, ip: str, port: int, seconds: float = 30) -> None:
         """Wait until a TCP port answers the peer."""
         probe = f"import socket; socket.create_connection(({ip!r}, {port}), 2).close()"
-        self._until(
-            lambda: subprocess.run(self.peer_cmd([sys.executable, "-c", probe]), capture_output=True).returncode == 0,
+        self.until(
+            lambda: (
+                subprocess.run(
+                    self.peer_cmd([sys.executable, "-c", probe]), capture_output=True
+                ).returncode
+                == 0
+            ),
             f"{ip} port {port}",
             seconds,
         )
 
     # ---- help ----------------------------------------------------------------------------------
 
-    def _finish(self, command: list[str], timeout: float, check: bool) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(command, env=self.env, capture_output=True, timeout=timeout, cwd=self.folder)
+    def _finish(
+        self, command: list[str], timeout: float, check: bool
+    ) -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, timeout=timeout, cwd=self.folder
+        )
         if check and done.returncode:
             raise RigError(
                 f"{' '.join(command)}: exit code {done.returncode}\n"
@@ -228,7 +276,7 @@ class Rig:
         return self._finish(command, timeout, True).stdout.decode()
 
     @staticmethod
-    def _until(done: Any, what: str, seconds: float = 20) -> None:
+    def until(done: Any, what: str, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -243,7 +291,10 @@ class Rig:
 def nginx_conf(folder: Path, www: Path, port: int, workers: int = 1) -> Path:
     """Write a configuration for an nginx that stays in the foreground and keeps to its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = "\n".join(f"    {k}_temp_path {folder}/{k};" for k in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    paths = "\n".join(
+        f"    {k}_temp_path {folder}/{k};"
+        for k in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     conf = folder / "nginx.conf"
     conf.write_text(
         f"""daemon off;
@@ -256,6 +307,7 @@ http {{
     access_log {folder}/access.log;
 {paths}
     sendfile on;
+    send_timeout 300s;
     server {{ listen {port}; root {www}; }}
 }}
 """

@@ -113,6 +113,12 @@ struct gd {
 
 uint64_t gd_now_us(void);
 
+/* setup.c */
+int gd_fail(const char *what); /* one sentence on stderr; -1 */
+int gd_map_device(struct gd *gd, uint8_t **region, void **db_page);
+int gd_make_shm(struct gd *gd);
+int gd_make_listener(struct gd *gd);
+
 /* dev.c */
 int gd_dev_init(struct gd *gd, uint8_t *region, void *db_page);
 void gd_job_post(struct gd *gd, uint8_t op, uint32_t idx, uint64_t op_data, uint64_t data_ptr, uint32_t size);

@@ -40,12 +40,6 @@ static const char usage[] =
 	"Exit code: that of PROGRAM (128+N when signal N ended it), 125 if nk-guestd could not start it,\n"
 	"126 if PROGRAM cannot be executed, 127 if it was not found.\n";
 
-static int fail(const char *what)
-{
-	fprintf(stderr, "nk-guestd: %s\n", what);
-	return -1;
-}
-
 static int parse_args(int argc, char **argv, struct gd *gd, struct args *args)
 {
 	static const struct option options[] = {
@@ -87,90 +81,6 @@ static void keep_from_program(int fd)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-static int map_device(struct gd *gd, uint8_t **region, void **db_page)
-{
-	const struct gd_layout *l = &gd->layout;
-	char *db;
-
-	*region = mmap(NULL, l->region_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, gd->region_fd, 0);
-	if (*region == MAP_FAILED)
-		return fail("cannot map the VF's memory region");
-	db = mmap(NULL, l->db_stride, PROT_READ | PROT_WRITE, MAP_SHARED, gd->bar_fd,
-		  (off_t)(l->db_offset & ~(uint64_t)(NK_LIM_PAGE - 1)));
-	if (db == MAP_FAILED)
-		return fail("cannot map the VF's doorbell page");
-	*db_page = db + l->db_offset % NK_LIM_PAGE;
-	return 0;
-}
-
-static int make_shm(struct gd *gd)
-{
-	const struct gd_layout *l = &gd->layout;
-	uint64_t pair = (1ull << l->rx_log2) + (1ull << l->tx_log2);
-	uint32_t nsock = l->heap_bytes / pair < l->max_sockets ? (uint32_t)(l->heap_bytes / pair) : l->max_sockets;
-	struct nk_shm *shm;
-
-	gd->shm_fd = memfd_create("netkernel-sockets", MFD_CLOEXEC);
-	if (gd->shm_fd < 0 || ftruncate(gd->shm_fd, (off_t)nk_shm_bytes(nsock)))
-		return fail("cannot create the socket table");
-	shm = mmap(NULL, nk_shm_bytes(nsock), PROT_READ | PROT_WRITE, MAP_SHARED, gd->shm_fd, 0);
-	if (shm == MAP_FAILED)
-		return fail("cannot map the socket table");
-	shm->version = NK_SHM_VERSION;
-	shm->nsock = nsock;
-	shm->ip = l->ip;
-	shm->prefix = l->prefix;
-	shm->mtu = l->mtu;
-	shm->rx_log2 = l->rx_log2;
-	shm->tx_log2 = l->tx_log2;
-	shm->sq_log2 = l->send.log2;
-	shm->sq_offset = l->send.offset;
-	shm->status_offset = l->status_offset;
-	shm->region_bytes = l->region_bytes;
-	shm->db_offset = l->db_offset & ~(uint64_t)(NK_LIM_PAGE - 1);
-	shm->db_page = (uint32_t)(l->db_offset % NK_LIM_PAGE);
-	shm->db_bytes = l->db_stride;
-	shm->magic = NK_SHM_MAGIC;
-	gd->shm = shm;
-	gd->priv = calloc(nsock, sizeof(*gd->priv));
-	gd->free_ring = calloc(nsock, sizeof(*gd->free_ring));
-	if (!gd->priv || !gd->free_ring || nk_shm_lock_init(&shm->sq.lock))
-		return fail("out of memory");
-	gd_table_init(gd);
-	return 0;
-}
-
-static void random_hex(char *out, size_t digits)
-{
-	unsigned char raw[32];
-
-	if (getrandom(raw, digits / 2, 0) != (ssize_t)(digits / 2))
-		abort();
-	for (size_t i = 0; i < digits / 2; i++)
-		snprintf(out + 2 * i, 3, "%02x", raw[i]);
-}
-
-/* An abstract name needs no file system: it works in a chroot, and vanishes with us. */
-static int make_listener(struct gd *gd)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	char name[64], tail[17];
-
-	random_hex(tail, 16);
-	snprintf(name, sizeof(name), "netkernel-guest-%s", tail);
-	memcpy(addr.sun_path + 1, name, strlen(name));
-	gd->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (gd->listen_fd < 0 ||
-	    bind(gd->listen_fd, (struct sockaddr *)&addr,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name))) ||
-	    listen(gd->listen_fd, 128))
-		return fail("cannot listen for the program's processes");
-	random_hex(gd->token, NK_TOKEN_LEN);
-	setenv(NK_ENV_SOCKET, name, 1);
-	setenv(NK_ENV_TOKEN, gd->token, 1);
-	return 0;
-}
-
 /* libnkpreload.so stands beside this binary, unless the caller says otherwise. */
 static int set_preload(const char *library)
 {
@@ -181,7 +91,7 @@ static int set_preload(const char *library)
 		ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 		if (n <= 0)
-			return fail("cannot find my own folder");
+			return gd_fail("cannot find my own folder");
 		self[n] = 0;
 		*strrchr(self, '/') = 0;
 		snprintf(path, sizeof(path), "%s/libnkpreload.so", self);
@@ -213,7 +123,7 @@ static int run_owner(struct gd *gd, const struct args *args)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	if (map_device(gd, &region, &db_page) || gd_dev_init(gd, region, db_page))
+	if (gd_map_device(gd, &region, &db_page) || gd_dev_init(gd, region, db_page))
 		return EXIT_SETUP;
 	gd->ep = epoll_create1(EPOLL_CLOEXEC);
 	if (gd->ep < 0)
@@ -318,10 +228,10 @@ static int start_owner(struct gd *gd, const struct args *args, pid_t *owner)
 	char ready;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, boss))
-		return fail("cannot create a socketpair");
+		return gd_fail("cannot create a socketpair");
 	*owner = fork();
 	if (*owner < 0)
-		return fail("cannot fork");
+		return gd_fail("cannot fork");
 	if (*owner == 0) {
 		close(boss[0]);
 		gd->boss_fd = boss[1];
@@ -333,7 +243,7 @@ static int start_owner(struct gd *gd, const struct args *args, pid_t *owner)
 	close(gd->lease_fd);
 	close(gd->listen_fd);
 	if (recv(boss[0], &ready, 1, 0) != 1)
-		return fail("could not take over the VF");
+		return gd_fail("could not take over the VF");
 	return 0;
 }
 
@@ -349,7 +259,7 @@ int main(int argc, char **argv)
 	if (parse_args(argc, argv, &gd, &args))
 		return EXIT_SETUP;
 	if (gd_layout_read(args.layout_fd, &gd.layout, why, sizeof(why))) {
-		fail(why);
+		gd_fail(why);
 		return EXIT_SETUP;
 	}
 	close(args.layout_fd);
@@ -357,18 +267,19 @@ int main(int argc, char **argv)
 	keep_from_program(gd.region_fd);
 	keep_from_program(gd.irq_fd);
 	keep_from_program(gd.lease_fd);
-	if (make_shm(&gd) || make_listener(&gd) || set_preload(args.library))
+	if (gd_make_shm(&gd) || gd_make_listener(&gd) || set_preload(args.library))
 		return EXIT_SETUP;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	sigemptyset(&watched);
 	for (size_t i = 0; i < sizeof(watched_signals) / sizeof(watched_signals[0]); i++)
 		sigaddset(&watched, watched_signals[i]);
 	sigprocmask(SIG_BLOCK, &watched, &old);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would cost us the exit code */
 	if (start_owner(&gd, &args, &owner))
 		return EXIT_SETUP;
 	program = start_program(args.program, &old);
 	if (program < 0) {
-		fail("cannot fork");
+		gd_fail("cannot fork");
 		return EXIT_SETUP;
 	}
 	return supervise(&gd, owner, program, &watched);

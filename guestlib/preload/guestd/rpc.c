@@ -11,7 +11,7 @@
 #include "guestd.h"
 #include "loop.h"
 
-#define WAIT_FOR_ID_US 5000000u
+#define WAIT_FOR_ID_US 2000000u
 #define RETRY_LATER 1 /* not an errno: the request stays with its client */
 
 /* Never blocks: a client that does not read its replies is cut off. */

@@ -57,7 +57,7 @@ static int migrate(int fd, int family, struct nk_ref *ref)
 	return 0;
 }
 
-/* A socket bound to any address turns out to talk to loopback: back to the kernel with it. */
+/* A socket of ours, bound to any address or not at all, turns out to belong to loopback: back to the kernel. */
 static int give_back(int fd, struct nk_ref ref)
 {
 	struct nk_sock *s = ref.s;
@@ -69,7 +69,7 @@ static int give_back(int fd, struct nk_ref ref)
 		return -errno;
 	nk_opts_to_kernel(by, &s->opts);
 	nk_addr_out(s->family, s->local, (struct sockaddr *)&local, &len);
-	if (REAL(bind)(by, (struct sockaddr *)&local, len)) {
+	if (s->local.port && REAL(bind)(by, (struct sockaddr *)&local, len)) {
 		err = -errno;
 		REAL(close)(by);
 		return err;
@@ -137,13 +137,17 @@ NK_EXPORT int bind(int fd, __CONST_SOCKADDR_ARG addr_, socklen_t len)
 	}
 	if (addr && len >= sizeof(sa_family_t) && addr->sa_family != family)
 		return REAL(bind)(fd, addr_, len); /* the kernel knows the errno */
+	if (ref.s && (ref.s->local.port || nk_get(&ref.s->conn.state) != NK_CONN_NEW))
+		return fail(-EINVAL); /* bound already */
 	place = nk_place_bind(addr, len, v6only, &ep);
-	if (place == NK_PLACE_KERNEL && !ref.s) {
+	if (place == NK_PLACE_KERNEL) {
+		if (ref.s && (err = give_back(fd, ref)))
+			return fail(err);
 		stays_kernel(fd);
 		return REAL(bind)(fd, addr_, len);
 	}
-	if (place != NK_PLACE_OURS)
-		return fail(ref.s ? -EINVAL : -EADDRNOTAVAIL);
+	if (place == NK_PLACE_NOWHERE)
+		return fail(-EADDRNOTAVAIL);
 	if (!ref.s && (err = migrate(fd, family, &ref)))
 		return fail(err);
 	err = bind_ours(ref, ep);

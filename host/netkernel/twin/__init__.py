@@ -3,7 +3,6 @@
 vfio-user sockets for a PCIe slot. `python -m netkernel.twin --help`; README.md says how it works.
 """
 
-from netkernel.twin.build import TwinConfig, build
 from netkernel.twin.library import Card, CardInfo, LinkConfig, LinkModel, TracedNqe, TwinLibrary
 
 __all__ = [
@@ -12,7 +11,5 @@ __all__ = [
     "LinkConfig",
     "LinkModel",
     "TracedNqe",
-    "TwinConfig",
     "TwinLibrary",
-    "build",
 ]

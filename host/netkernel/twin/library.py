@@ -9,7 +9,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,8 +108,17 @@ class TwinLibrary:
                     f"{field.name} = {getattr(config, field.name)!r} is not possible"
                 ) from error
         if self.lib.nklink_check(struct) < 0:
-            raise ValueError(f"a value of {config} is out of its range")
+            raise ValueError(f"{self._wrong_field(config)} is out of its range")
         return struct
+
+    def _wrong_field(self, config: LinkConfig) -> str:
+        """The first field that alone would be refused."""
+        for field in fields(config):
+            struct = self.ffi.new("nklink_config *", asdict(LinkConfig()))
+            setattr(struct, field.name, getattr(config, field.name))
+            if self.lib.nklink_check(struct) < 0:
+                return f"{field.name} = {getattr(config, field.name)}"
+        return f"queue_bytes = {config.queue_bytes}"  # too small for one frame, which a rate makes matter
 
     def link_config(self, struct: Any) -> LinkConfig:
         return LinkConfig(**_struct_dict(struct, self.ffi))

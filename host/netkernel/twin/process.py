@@ -47,7 +47,8 @@ class Options:
 
 
 def say(text: str) -> None:
-    print(f"twin: {text}", flush=True)
+    sys.stdout.write(f"twin: {text}\n")  # one write: lines of several threads stay whole
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager

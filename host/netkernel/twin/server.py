@@ -2,8 +2,8 @@
 """vfio-user servers: a Unix socket a function, one client at a time, a thread a client.
 
 No thread here waits for the simulation without a bound: a register access takes at most two
-seconds, everything else is answered from memory. What a client sends is checked before it is used; a
-message that is wrong gets an error reply, and one whose length cannot be true ends the connection.
+seconds, everything else is answered from memory. What a client sends is checked before it is used:
+a message that is wrong gets an error reply, one whose length cannot be true ends the connection.
 """
 
 from __future__ import annotations

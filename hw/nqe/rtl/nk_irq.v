@@ -49,6 +49,7 @@ module nk_irq #(
     input  wire [31:0]   ir_recv_pend,
     input  wire [15:0]   ir_usecs,
     input  wire [7:0]    ir_count,
+    // An interrupt of set ir_set is being sent.
     output wire          ir_active,
 
     // DMA write data channel of the host interface, watched only.
@@ -125,7 +126,7 @@ module nk_irq #(
 
     assign ir_read    = pick;
     assign ir_set     = pick ? grant : set_reg;
-    assign ir_active  = state_reg != I_IDLE;
+    assign ir_active  = state_reg == I_DRAIN || state_reg == I_SEND || state_reg == I_NOTE;
 
     // -------------------------------------------------------------------------------------- judge
 

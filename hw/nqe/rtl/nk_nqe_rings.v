@@ -226,14 +226,15 @@ module nk_nqe_rings #(
     reg        q_on_reg;
     reg        q_drain_reg;
 
-    // Is anything of a set in progress? Asked for one set at a time.
+    // Is anything of a set in progress? A batch, an event being written, an interrupt being sent; what the writer drops
+    // for a set that is off does not count. Asked for one set at a time.
     function in_progress;
         input [SW-1:0] set;
         input [7:0]    set_begun;
         input [7:0]    set_ended;
         begin
-            in_progress = set_begun != set_ended || (fc_active && fc_set == set)
-                       || (wr_active && wr_set == set) || (ir_active && ir_set == set);
+            in_progress = set_begun != set_ended || (wr_active && wr_on_reg && wr_set == set)
+                       || (ir_active && ir_set == set);
         end
     endfunction
 

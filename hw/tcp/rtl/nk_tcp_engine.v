@@ -476,7 +476,7 @@ module nk_tcp_engine #(
     wire              post_freed;
 
     nk_tcp_post post_i (
-        .tcb_old(tcb_reg), .tcb(new_reg), .blocked(sel_blocked), .now_us(now_reg), .p_rto_max(p_rto_max),
+        .tcb_old(tcb_reg), .tcb(new_reg), .blocked(sel_blocked), .idle(sel_kind == `NK_TX_NONE), .now_us(now_reg), .p_rto_max(p_rto_max),
         .tx_mark(tx_issued_reg), .tcb_out(post_tcb),
         .timer_set(post_timer), .timer_armed(post_armed), .timer_deadline(post_at),
         .hash_delete(post_delete), .opened(post_opened), .freed(post_freed)

@@ -14,6 +14,7 @@ module nk_tcp_post (
     input  wire [`TCB_W-1:0] tcb_old,      // before the event
     input  wire [`TCB_W-1:0] tcb,          // after it
     input  wire              blocked,      // of nk_tcp_txsel, on the state after it
+    input  wire              idle,         // the same: nothing to send
     // Time and bound of the timeout, microseconds.
     input  wire [31:0]       now_us,
     input  wire [31:0]       p_rto_max,
@@ -43,6 +44,7 @@ module nk_tcp_post (
     wire [47:0] backed_off = {16'd0, tcb[`TCB_RTO]} << tcb[`TCB_BACKOFF];
     wire [31:0] interval   = backed_off > {16'd0, p_rto_max} ? p_rto_max : backed_off[31:0];
     wire        rto_runs   = tcb[`TCB_RTX_ON] && tcb[`TCB_RTX_KIND] == `NK_RTX_RTO;
+    wire        live       = is >= `NK_FS_SYN_SENT && is <= `NK_FS_LAST_ACK;
     wire        drains     = is == `NK_FS_DRAIN && was != `NK_FS_DRAIN;
 
     always @* begin
@@ -54,6 +56,13 @@ module nk_tcp_post (
         end else if (blocked && rto_runs) begin
             // The window shut over what was in flight: a peer that still answers is not to be given up.
             tcb_out[`TCB_RTX_KIND] = `NK_RTX_PERSIST;
+        end else if (idle && live && !tcb[`TCB_RTX_ON] && tcb[`TCB_SND_MAX] != tcb[`TCB_SND_UNA]) begin
+            // The wait for the next hop took the timer, and what waited has become needless: what is in
+            // flight must not be left without one.
+            tcb_out[`TCB_RTX_ON]   = 1'b1;
+            tcb_out[`TCB_RTX_KIND] = `NK_RTX_RTO;
+            tcb_out[`TCB_RTX_T]    = now_us + interval;
+            tcb_out[`TCB_RETRIES]  = 8'd0;
         end
         // A socket that ends remembers which descriptors may still read its TX ring.
         if (drains) tcb_out[`TCB_SND_NXT] = {16'd0, tx_mark};

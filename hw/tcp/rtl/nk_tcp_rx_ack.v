@@ -117,6 +117,9 @@ module nk_tcp_rx_ack (
         .srtt8_out(rtt_srtt8), .rttvar4_out(rtt_rttvar4), .rto(rtt_rto)
     );
     wire [31:0] rto_now = rtt_end ? rtt_rto : tcb[`TCB_RTO];
+    // Without a sample the timer starts again with the backed-off RTO.
+    wire [47:0] backed_off = {16'd0, tcb[`TCB_RTO]} << tcb[`TCB_BACKOFF];
+    wire [31:0] rto_next   = rtt_end ? rtt_rto : backed_off > {16'd0, p_rto_max} ? p_rto_max : backed_off[31:0];
 
     // -- what a SYN settles -----------------------------------------------------------------------
     wire [15:0] own_mss  = mtu - 16'd40;
@@ -214,7 +217,8 @@ module nk_tcp_rx_ack (
                 st_rst                 = 1'b1;
                 tcb_out[`TCB_STATE]    = tcb[`TCB_CLOSED] || (state == `NK_FS_SYN_RCVD && tcb[`TCB_PASSIVE])
                                        ? `NK_FS_DRAIN : `NK_FS_DEAD;
-                tcb_out[`TCB_N_RST]    = 1'b1;
+                // In TIME_WAIT nothing is lost by it, and the user does not hear of it (RFC 9293, 3.10.7.4).
+                tcb_out[`TCB_N_RST]    = state != `NK_FS_TIME_WAIT;
                 tcb_out[`TCB_N_STATUS] = state == `NK_FS_SYN_RCVD && !tcb[`TCB_PASSIVE]
                                        ? `NK_ST_REFUSED : `NK_ST_PEER_RESET;
                 tcb_out[`TCB_RTX_ON]   = 1'b0;
@@ -286,7 +290,7 @@ module nk_tcp_rx_ack (
                 // RFC 6298, 5.2 and 5.3.
                 if (tcb[`TCB_RTX_ON] && tcb[`TCB_RTX_KIND] == `NK_RTX_RTO) begin
                     tcb_out[`TCB_RTX_ON] = ack != snd_max;
-                    tcb_out[`TCB_RTX_T]  = now_us + rto_now;
+                    tcb_out[`TCB_RTX_T]  = now_us + rto_next;
                 end
                 if (fin_acked) begin
                     case (state)

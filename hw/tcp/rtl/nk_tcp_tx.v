@@ -38,7 +38,9 @@ module nk_tcp_tx (
     wire [3:0] state  = tcb[`TCB_STATE];
     wire       syn    = kind == `NK_TX_SYN;
     wire       wanted = kind != `NK_TX_NONE;
-    wire       gave_up = tcb[`TCB_RETRIES] >= p_retries_neigh;
+    // RETRIES counts tries for the next hop only while one is being looked for.
+    wire [7:0] tries   = tcb[`TCB_RTX_KIND] == `NK_RTX_NEIGH ? tcb[`TCB_RETRIES] : 8'd0;
+    wire       gave_up = tries >= p_retries_neigh;
 
     assign send = wanted && neigh_hit;
     assign ask  = wanted && !neigh_hit;
@@ -80,7 +82,7 @@ module nk_tcp_tx (
                 tcb_out[`TCB_RTX_ON]   = 1'b0;
                 tcb_out[`TCB_DACK_ON]  = 1'b0;
             end else begin
-                tcb_out[`TCB_RETRIES]  = tcb[`TCB_RETRIES] + 8'd1;
+                tcb_out[`TCB_RETRIES]  = tries + 8'd1;
                 tcb_out[`TCB_RTX_ON]   = 1'b1;
                 tcb_out[`TCB_RTX_KIND] = `NK_RTX_NEIGH;
                 tcb_out[`TCB_RTX_T]    = now_us + p_neigh_retry;

@@ -91,6 +91,9 @@ module nk_core #(
     output reg  [255:0]   tr_nqe
 );
 
+    localparam [7:0] CAP_SETS = NQS, CAP_VFS = NVF, CAP_BYTES = W / 8, CAP_FLOWS = $clog2(FLOWS);
+    localparam [31:0] CAPS = {CAP_FLOWS, CAP_BYTES, CAP_VFS, CAP_SETS};
+
     localparam IDLE = 3'd0, READ = 3'd1, READ_DATA = 3'd2, WRITE = 3'd3, WRITE_DATA = 3'd4, IRQ = 3'd5;
 
     // ---- wire: one register stage back to the sender
@@ -273,6 +276,7 @@ module nk_core #(
                 `NK_VF_MAGIC_ADDR: mmio_rdata <= `NK_MAGIC;
                 `NK_VF_ABI_VERSION_ADDR: mmio_rdata <= `NK_ABI_VERSION;
                 `NK_VF_BUILD_ID_ADDR: mmio_rdata <= BUILD_ID;
+                `NK_VF_CAPS_ADDR: mmio_rdata <= CAPS;
                 `NK_VF_FUNCTION_ADDR:
                     mmio_rdata <= mmio_func == 8'd0 ? 32'h100 : {24'd0, mmio_func - 8'd1};
                 `NK_VF_STATUS_ADDR: mmio_rdata <= {29'd0, resetting[mmio_func] != 0, 2'b00};
