@@ -94,15 +94,18 @@ static unsigned int on_closed(struct nk_conn *conn)
 {
 	if (!(nk_get(&conn->flags) & NK_CF_ON_CARD))
 		return NK_DO_VIOLATION;
-	nk_and(&conn->flags, ~NK_CF_ON_CARD);
 	switch (nk_get(&conn->state)) {
 	case NK_CONN_CLOSING:
 	case NK_CONN_CREDIT: /* its listener closed */
+		nk_and(&conn->flags, ~(NK_CF_ON_CARD | NK_CF_DOUBT));
 		return NK_DO_FREE;
 	case NK_CONN_DEAD:
+		nk_and(&conn->flags, ~(NK_CF_ON_CARD | NK_CF_DOUBT));
 		return 0;
-	default: /* the card ended it by itself: a VF reset */
-		return nk_conn_kill(conn, ECONNABORTED);
+	default:
+		/* A VF reset, or a lie. Rings that the card still holds must not get another owner: ask. */
+		nk_or(&conn->flags, NK_CF_DOUBT);
+		return nk_conn_kill(conn, ECONNABORTED) | NK_DO_ABORT;
 	}
 }
 
@@ -183,10 +186,12 @@ unsigned int nk_conn_complete(struct nk_conn *conn, uint8_t op, uint8_t status)
 			return 0;
 		nk_put_rel(&conn->state, NK_CONN_CLOSING);
 		return NK_DO_CLOSE;
-	case NK_OP_CLOSE:
 	case NK_OP_ABORT:
-		/* Refused: the card holds the socket FREE, or has CLOSED on its way. */
-		return 0;
+		/* Refused: the card holds the socket FREE, or has CLOSED on its way, or said it before. */
+		if (!(nk_get(&conn->flags) & NK_CF_DOUBT))
+			return 0;
+		nk_and(&conn->flags, ~(NK_CF_ON_CARD | NK_CF_DOUBT));
+		return state == NK_CONN_CLOSING ? NK_DO_FREE : 0;
 	default:
 		return 0;
 	}

@@ -35,6 +35,7 @@ enum nk_conn_state {
 #define NK_CF_ON_CARD 0x08u  /* SOCKET was posted and CLOSED has not come: the card may touch the rings */
 #define NK_CF_CONNECTED 0x10u /* was established once */
 #define NK_CF_ABORTED 0x20u  /* ABORT was posted */
+#define NK_CF_DOUBT 0x40u    /* CLOSED came unasked: believed only when the answer to ABORT agrees */
 
 /*
  * Byte counters run freely modulo 2^32. The owner writes rx_tail and tx_head from card events, the

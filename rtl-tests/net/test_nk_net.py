@@ -404,19 +404,19 @@ async def latency(dut):
     tb = TB(dut)
     await tb.reset()
     tb.send_good(0)
-    n = await clocks_between(dut, "rx", "seg"); print("MEAS", n, 7)
+    assert await clocks_between(dut, "rx", "seg") == 7
     await tb.check()
     tb.send_good(300)
-    n = await clocks_between(dut, "rx", "pay"); print("MEAS", n, 9)
+    assert await clocks_between(dut, "rx", "pay") == 10
     await tb.check()
     tb.send(tb.peer.arp(tb.vfs[0]))
-    n = await clocks_between(dut, "rx", "tx"); print("MEAS", n, 8)
+    assert await clocks_between(dut, "rx", "tx") == 8
     await tb.check()
     tb.transmit(0)
-    n = await clocks_between(dut, "txd", "tx"); print("MEAS", n, 12)
+    assert await clocks_between(dut, "txd", "tx") == 12
     await tb.check()
     tb.transmit(5)
-    n = await clocks_between(dut, "rdat", "tx"); print("MEAS", n, 11)
+    assert await clocks_between(dut, "rdat", "tx") == 11
     await tb.check()
 
 

@@ -49,7 +49,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Rig]:
 
 @pytest.fixture
 def clean(rig: Rig) -> Iterator[Rig]:
-    """The rig; afterwards the link is perfect again and, by the card's own count, every flow is free."""
+    """The rig; afterwards its programs are stopped, the link is perfect again and, by the card's own count, every flow is free."""
+    before = rig.children()
     yield rig
+    rig.end_all(keep=before)
     rig.link(loss=0, reorder=0, duplicate=0, corrupt=0, burst_loss=0)
     rig.wait_free()

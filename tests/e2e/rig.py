@@ -172,7 +172,7 @@ class Rig:
         return dict(self.nk_json("stats")["counters"])
 
     def flows_in_use(self) -> int:
-        return sum(int(vf["sockets"]) for vf in self.nk_json("vf", "list"))
+        return sum(int(vf["sockets"]) for vf in self.nk_json("vf", "list")["vfs"])
 
     def wait_free(self, seconds: float = 30) -> None:
         """Wait until the card counts no socket in use and no entry in its flow table."""
@@ -217,6 +217,14 @@ class Rig:
             )
         self._children.append(child)
         return child
+
+    def end_all(self, keep: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+        """Stop what spawn() started, but for `keep`."""
+        for child in [c for c in self._children if c not in keep]:
+            self.end(child)
+
+    def children(self) -> list[subprocess.Popen[bytes]]:
+        return list(self._children)
 
     def end(self, child: subprocess.Popen[bytes]) -> None:
         """Stop what spawn() started."""

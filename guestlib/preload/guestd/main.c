@@ -253,7 +253,7 @@ int main(int argc, char **argv)
 	const int watched_signals[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGALRM};
 	struct args args = {.layout_fd = -1};
 	sigset_t watched, old;
-	pid_t owner, program;
+	pid_t owner = -1, program;
 	char why[256];
 
 	if (parse_args(argc, argv, &gd, &args))

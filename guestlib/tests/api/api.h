@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tests of the socket calls as a program makes them. One program holds both ends: its sockets towards
- * 10.99.0.x are GuestLib's, those on 127.0.0.x the kernel's, and the software NSM joins them
- * (10.99.0.1:P is the kernel's 127.0.0.1:P; the VF's 10.99.0.2:P is reached at 127.0.0.2:P).
+ * 10.99.0.x are GuestLib's, those on loopback the kernel's, and the software NSM joins them
+ * (10.99.0.1:P is the kernel's 127.a.b.1:P; the VF's 10.99.0.2:P is reached at 127.a.b.2:P).
  */
 #ifndef API_H
 #define API_H
@@ -27,8 +27,8 @@
 
 #define VF "10.99.0.2"
 #define PEER "10.99.0.1"
-#define VF_KERNEL "127.0.0.2"
-#define PEER_KERNEL "127.0.0.1"
+#define VF_KERNEL kernel_ip(2)
+#define PEER_KERNEL kernel_ip(1)
 #define BLACKHOLE "10.99.0.250"
 #define UNREACHABLE "10.99.0.251"
 
@@ -61,6 +61,7 @@ void add_test(const char *name, void (*run)(void));
 	__attribute__((constructor)) static void register_##id(void) { add_test(#id, id); } \
 	static void id(void)
 
+const char *kernel_ip(int host); /* of this run: NK_TEST_NET.host */
 struct sockaddr_in at(const char *ip, uint16_t port);
 /* A listener on ip; *port 0: any, filled in. */
 int listener(const char *ip, uint16_t *port, int backlog);

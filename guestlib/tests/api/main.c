@@ -15,6 +15,15 @@ void add_test(const char *name, void (*run)(void))
 	tests[ntests++] = (struct test){name, run};
 }
 
+const char *kernel_ip(int host)
+{
+	static char text[2][32];
+	const char *net = getenv("NK_TEST_NET");
+
+	snprintf(text[host & 1], sizeof(text[0]), "%s.%d", net ? net : "127.0.0", host);
+	return text[host & 1];
+}
+
 struct sockaddr_in at(const char *ip, uint16_t port)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};

@@ -370,7 +370,8 @@ static void *wait_connect(void *arg)
 	return NULL;
 }
 
-TEST(device_dies)
+/* All kinds of wait at once, then the blow; each must end with an error, and new calls fail. */
+static void waits_end(void (*strike)(void))
 {
 	void *(*waits[])(void *) = {wait_recv, wait_accept, wait_poll, wait_epoll, wait_send, wait_connect};
 	pthread_t t[6];
@@ -381,12 +382,75 @@ TEST(device_dies)
 	pair_active(&a, &k);
 	for (int i = 0; i < 6; i++)
 		pthread_create(&t[i], NULL, waits[i], i == 1 ? &l : &a);
+	pause_ms(100);
+	strike();
 	for (int i = 0; i < 6; i++)
 		pthread_join(t[i], NULL);
 	CHECK_ERR(try_connect(fresh(), PEER, 80), ENETDOWN);
 	CHECK_ERR(bind(fresh(), (struct sockaddr *)&sa, sizeof(sa)), ENETDOWN);
 	CHECK_ERR(send(a, "x", 1, MSG_NOSIGNAL), ENETDOWN);
-	/* The kernel's sockets live on. */
-	close(dial(PEER_KERNEL, (port = 0, close(listener(PEER_KERNEL, &port, 1)), listener(PEER_KERNEL, &port, 1), port)));
 	close(a);
+	/* The kernel's sockets live on. */
+	port = 0;
+	k = listener(PEER_KERNEL, &port, 1);
+	close(dial(PEER_KERNEL, port));
+	puts("survived");
+}
+
+static void strike_nothing(void) {}
+TEST(device_dies) { waits_end(strike_nothing); } /* softnsm --die-after-ms ends the lease */
+
+static void kill_supervisor(void)
+{
+	CHECK(kill(getppid(), SIGKILL) == 0);
+}
+TEST(supervisor_killed) { waits_end(kill_supervisor); }
+
+static void kill_owner(void)
+{
+	char path[64];
+	int pid, killed = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", getppid(), getppid());
+	f = fopen(path, "r");
+	CHECK(f);
+	while (fscanf(f, "%d", &pid) == 1)
+		if (pid != getpid()) {
+			kill(pid, SIGKILL);
+			killed++;
+		}
+	fclose(f);
+	CHECK(killed == 1);
+}
+TEST(owner_killed) { waits_end(kill_owner); }
+
+/* softnsm --evil MODE lies once about the first live socket: that one may fail, the next must not. */
+TEST(liar)
+{
+	static char buf[100000];
+	struct timeval tv = {0, 300000};
+	uint16_t port = 0;
+	int l = listener(PEER_KERNEL, &port, 4), a = fresh(), k;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (try_connect(a, PEER, port) == 0) {
+		k = accept(l, NULL, NULL);
+		CHECK(setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) == 0);
+		send(k, buf, 1000, MSG_NOSIGNAL);
+		send(a, buf, 1000, MSG_NOSIGNAL);
+		while (recv(a, buf, sizeof(buf), 0) > 0)
+			;
+		close(k);
+	}
+	close(a);
+	for (int i = 0; i < 40; i++) {
+		pair_active(&a, &k);
+		send_all(a, "ok", 2);
+		CHECK(recv(k, buf, 2, MSG_WAITALL) == 2);
+		send_all(k, "ok", 2);
+		CHECK(recv(a, buf, 2, MSG_WAITALL) == 2);
+		close(a);
+		close(k);
+	}
 }

@@ -14,7 +14,7 @@ static uint32_t doorbell(const struct nsm *nsm, uint32_t ofs)
 
 /* -- from the card ---------------------------------------------------------------------------------- */
 
-static bool try_write(struct nsm *nsm, const struct nk_nqe *nqe, bool completion)
+bool card_raw(struct nsm *nsm, const struct nk_nqe *nqe, bool completion)
 {
 	struct nk_ring *ring = completion ? &nsm->completion : &nsm->receive;
 	uint32_t *tail = completion ? &nsm->completion_tail : &nsm->receive_tail;
@@ -35,7 +35,7 @@ static bool is_completion(const struct nk_nqe *nqe)
 
 static void emit(struct nsm *nsm, const struct nk_nqe *nqe)
 {
-	if (!nsm->late_count && try_write(nsm, nqe, is_completion(nqe)))
+	if (!nsm->late_count && card_raw(nsm, nqe, is_completion(nqe)))
 		return;
 	if (nsm->late_count == nsm->late_size) {
 		uint32_t size = nsm->late_size ? nsm->late_size * 2 : 64;
@@ -53,7 +53,7 @@ static void emit(struct nsm *nsm, const struct nk_nqe *nqe)
 
 void card_flush(struct nsm *nsm)
 {
-	while (nsm->late_count && try_write(nsm, &nsm->late[nsm->late_head], is_completion(&nsm->late[nsm->late_head]))) {
+	while (nsm->late_count && card_raw(nsm, &nsm->late[nsm->late_head], is_completion(&nsm->late[nsm->late_head]))) {
 		nsm->late_head = (nsm->late_head + 1) % nsm->late_size;
 		nsm->late_count--;
 	}

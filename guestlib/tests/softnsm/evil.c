@@ -11,16 +11,9 @@
 
 static void raw(struct nsm *nsm, uint8_t op, uint32_t socket, uint32_t size, uint32_t cookie)
 {
-	const char *mode = nsm->opt.evil;
 	struct nk_nqe nqe = {.op = op, .socket = socket, .size = size, .cookie = cookie, .op_data = ~0ull, .data_ptr = ~0ull};
 
-	nsm->opt.evil = NULL; /* no lies about lies */
-	if (op >= 0x20) {
-		card_event(nsm, op, socket, nqe.op_data, size, (uint8_t)(cookie >> 24));
-	} else if (nk_ring_room(&nsm->completion, nsm->completion_tail, nsm->completion_tail - 4)) {
-		nk_ring_produce(&nsm->completion, nsm->completion_tail++, &nqe);
-	}
-	nsm->opt.evil = mode;
+	(void)card_raw(nsm, &nqe, op < 0x20);
 }
 
 static void noise(struct nsm *nsm)

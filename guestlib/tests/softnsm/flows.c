@@ -14,9 +14,10 @@
 #include "nk_atomic.h"
 #include "softnsm.h"
 
-static struct sockaddr_in kernel_addr(uint32_t ip, uint16_t port)
+static struct sockaddr_in kernel_addr(const struct nsm *nsm, uint32_t ip, uint16_t port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000u | (ip & 0xff)), .sin_port = htons(port)};
+	return (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(nsm->opt.net | (ip & 0xff)), .sin_port = htons(port)};
 }
 
 static uint32_t tenant_ip(struct sockaddr_in *sa)
@@ -225,7 +226,7 @@ static uint8_t op_socket(struct nsm *nsm, struct flow *f, const struct nk_nqe *n
 static uint8_t op_listen(struct nsm *nsm, struct flow *f, const struct nk_nqe *nqe)
 {
 	uint16_t port = nk_addr_local_port(nqe->op_data);
-	struct sockaddr_in sa = kernel_addr(VF_IP, port);
+	struct sockaddr_in sa = kernel_addr(nsm, VF_IP, port);
 	int one = 1;
 
 	if (f->state != NK_FS_IDLE)
@@ -247,8 +248,8 @@ static uint8_t op_listen(struct nsm *nsm, struct flow *f, const struct nk_nqe *n
 static uint8_t op_connect(struct nsm *nsm, struct flow *f, const struct nk_nqe *nqe)
 {
 	uint32_t ip = nk_addr_remote_ip(nqe->op_data);
-	struct sockaddr_in to = kernel_addr(ip, nk_addr_remote_port(nqe->op_data));
-	struct sockaddr_in from = kernel_addr(VF_IP, nk_addr_local_port(nqe->op_data));
+	struct sockaddr_in to = kernel_addr(nsm, ip, nk_addr_remote_port(nqe->op_data));
+	struct sockaddr_in from = kernel_addr(nsm, VF_IP, nk_addr_local_port(nqe->op_data));
 	int one = 1;
 
 	if (f->state != NK_FS_IDLE)

@@ -24,13 +24,22 @@ uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
+static uint32_t parse_net(const char *text)
+{
+	unsigned int a, b, c;
+
+	if (sscanf(text, "%u.%u.%u", &a, &b, &c) != 3 || a != 127 || b > 255 || c > 255)
+		exit(2);
+	return a << 24 | b << 16 | c << 8;
+}
+
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
 		{"sockets", 1, NULL, 's'}, {"rx-log2", 1, NULL, 'r'}, {"tx-log2", 1, NULL, 't'}, {"queue-log2", 1, NULL, 'q'},
 		{"time-wait-ms", 1, NULL, 'w'}, {"syn-timeout-ms", 1, NULL, 'y'}, {"chunk", 1, NULL, 'c'},
 		{"evil", 1, NULL, 'e'}, {"stats", 1, NULL, 'S'}, {"guestd", 1, NULL, 'g'}, {"guestd-stats", 1, NULL, 'G'},
-		{"die-after-ms", 1, NULL, 'd'}, {"verbose", 0, NULL, 'v'}, {"seed", 1, NULL, 'x'}, {NULL, 0, NULL, 0},
+		{"die-after-ms", 1, NULL, 'd'}, {"net", 1, NULL, 'n'}, {"verbose", 0, NULL, 'v'}, {"seed", 1, NULL, 'x'}, {NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -48,6 +57,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'g': o->guestd = optarg; break;
 		case 'G': o->guestd_stats = optarg; break;
 		case 'd': o->die_after_ms = (uint32_t)atoi(optarg); break;
+		case 'n': o->net = parse_net(optarg); break;
 		case 'v': o->verbose = true; break;
 		case 'x': o->seed = (uint32_t)atoi(optarg); break;
 		default: exit(2);
@@ -101,7 +111,7 @@ static int make_layout(struct nsm *nsm)
 
 static pid_t start_guestd(struct nsm *nsm, int layout, int bar, int region, int lease, char **program)
 {
-	char text[6][16];
+	char text[6][16], net[16];
 	char *args[64] = {(char *)(uintptr_t)nsm->opt.guestd};
 	int n = 1, fds[] = {layout, bar, region, nsm->irq, lease};
 	const char *names[] = {"--layout-fd", "--bar-fd", "--region-fd", "--irq-fd", "--lease-fd"};
@@ -110,6 +120,8 @@ static pid_t start_guestd(struct nsm *nsm, int layout, int bar, int region, int 
 	if (pid)
 		return pid;
 	close(nsm->lease);
+	snprintf(net, sizeof(net), "127.%u.%u", nsm->opt.net >> 16 & 255, nsm->opt.net >> 8 & 255);
+	setenv("NK_TEST_NET", net, 1);
 	for (int i = 0; i < 5; i++) {
 		snprintf(text[i], sizeof(text[i]), "%d", fds[i]);
 		args[n++] = (char *)(uintptr_t)names[i];
@@ -195,6 +207,8 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &nsm.opt);
 	srandom(nsm.opt.seed);
+	if (!nsm.opt.net) /* runs beside each other do not meet */
+		nsm.opt.net = 127u << 24 | (16u + ((uint32_t)getpid() >> 8 & 0x7f)) << 16 | ((uint32_t)getpid() & 0xff) << 8;
 	layout = make_layout(&nsm);
 	nsm.region = shared("region", nsm.region_bytes, &region);
 	nsm.bar = shared("bar", NK_LIM_BAR0_SIZE, &bar);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A software NSM: the card's side of the ABI in shared memory, with kernel TCP sockets on 127.0.0.x as
- * its network. Lets GuestLib be tested without RTL. The tenant's 10.99.0.N is the kernel's 127.0.0.N;
- * the VF is 10.99.0.2, and two more addresses misbehave on purpose.
+ * its network. Lets GuestLib be tested without RTL. The tenant's 10.99.0.N is the kernel's A.B.C.N, where
+ * A.B.C (--net, told to the program as NK_TEST_NET) is this run's own part of 127.0.0.0/8; the VF is
+ * 10.99.0.2, and two more addresses misbehave on purpose.
  */
 #ifndef SOFTNSM_H
 #define SOFTNSM_H
@@ -26,7 +27,7 @@ struct options {
 	const char *evil, *stats, *guestd, *guestd_stats;
 	uint32_t die_after_ms;
 	bool verbose;
-	uint32_t seed;
+	uint32_t seed, net; /* net: the kernel's side, 127.x.y.0 */
 };
 
 struct flow {
@@ -71,6 +72,8 @@ void card_flush(struct nsm *nsm);
 void card_event(struct nsm *nsm, uint8_t op, uint32_t socket, uint64_t op_data, uint32_t size, uint8_t status);
 void card_irq(struct nsm *nsm);
 bool card_room(const struct nsm *nsm); /* the receive ring takes more events */
+/* One entry as it is, if its ring has room. */
+bool card_raw(struct nsm *nsm, const struct nk_nqe *nqe, bool completion);
 /* flows.c: operations and the network */
 uint8_t flow_job(struct nsm *nsm, const struct nk_nqe *nqe, struct nk_nqe *answer);
 uint8_t flow_send(struct nsm *nsm, const struct nk_nqe *nqe);

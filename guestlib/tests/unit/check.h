@@ -9,7 +9,7 @@
 #define CHECK(cond) \
 	do { \
 		if (!(cond)) { \
-			fprintf(stderr, "%s:%d: %s: failed\n", __FILE__, __LINE__, #cond); \
+			printf("%s:%d: %s: failed\n", __FILE__, __LINE__, #cond); \
 			exit(1); \
 		} \
 	} while (0)

@@ -75,7 +75,11 @@ static void test_failures(void)
 	c = in_state(NK_CONN_CLOSING);
 	CHECK(event(&c, NK_OP_DATA, 10, 0) == NK_DO_ABORT);
 	c = in_state(NK_CONN_ESTABLISHED);
-	CHECK(event(&c, NK_OP_CLOSED, 0, 0) && c.err == ECONNABORTED && nk_conn_release(&c, 0) == NK_DO_FREE);
+	CHECK((event(&c, NK_OP_CLOSED, 0, 0) & NK_DO_ABORT) && c.err == ECONNABORTED);
+	CHECK(nk_conn_complete(&c, NK_OP_ABORT, NK_ST_BAD_STATE) == 0 && nk_conn_release(&c, 0) == NK_DO_FREE);
+	c = in_state(NK_CONN_ESTABLISHED); /* it lied: the ABORT is answered as for a live socket */
+	CHECK((event(&c, NK_OP_CLOSED, 0, 0) & NK_DO_ABORT) && nk_conn_complete(&c, NK_OP_ABORT, NK_ST_OK) == 0);
+	CHECK(nk_conn_release(&c, 0) == NK_DO_CLOSE && event(&c, NK_OP_CLOSED, 0, 0) == NK_DO_FREE);
 	c = in_state(NK_CONN_ESTABLISHED);
 	CHECK(nk_conn_release(&c, 1) == NK_DO_ABORT);
 	c = in_state(NK_CONN_ESTABLISHED);

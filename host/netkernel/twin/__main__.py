@@ -38,6 +38,9 @@ def parse(argv: Sequence[str] | None) -> Options:
         "--w", type=int, default=defaults.width, help="bits of the data bus (%(default)s)"
     )
     parser.add_argument("--nvf", type=int, default=defaults.vfs, help="VFs (%(default)s)")
+    parser.add_argument(
+        "--nqs", type=int, default=defaults.queue_sets, help="queue sets of a VF (%(default)s)"
+    )
     parser.add_argument("--flows", type=int, default=defaults.flows, help="flows (%(default)s)")
     parser.add_argument(
         "--read-latency", type=int, default=4, metavar="CLOCKS", help="of DMA reads (%(default)s)"
@@ -51,7 +54,9 @@ def parse(argv: Sequence[str] | None) -> Options:
         parser.error("--read-latency must be 0 to 1000000")
     return Options(
         rundir=options.rundir,
-        config=TwinConfig(width=options.w, vfs=options.nvf, flows=options.flows),
+        config=TwinConfig(
+            width=options.w, vfs=options.nvf, queue_sets=options.nqs, flows=options.flows
+        ),
         tap=options.tap,
         wire_fd=options.wire_fd,
         seed=options.seed,

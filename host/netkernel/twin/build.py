@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds libnktwin.so: nk_core through Verilator, with the C++ shim around it.
 
-    python -m netkernel.twin.build [--w 512] [--nvf 8] [--flows 1024]
+    python -m netkernel.twin.build [--w 512] [--nvf 8] [--nqs 1] [--flows 1024]
 
 The result lives in build/twin/<hash>/, where the hash covers all that goes into it: a second call
 finds it. Environment: NK_HW_ROOT (another copy of hw/), NK_BUILD_ROOT (another build folder),
@@ -326,10 +326,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--nvf", type=int, default=defaults.vfs, help="VFs (default %(default)s)")
     parser.add_argument(
+        "--nqs",
+        type=int,
+        default=defaults.queue_sets,
+        help="queue sets of a VF (default %(default)s)",
+    )
+    parser.add_argument(
         "--flows", type=int, default=defaults.flows, help="flows (default %(default)s)"
     )
     options = parser.parse_args(argv)
-    config = TwinConfig(width=options.w, vfs=options.nvf, flows=options.flows)
+    config = TwinConfig(
+        width=options.w, vfs=options.nvf, queue_sets=options.nqs, flows=options.flows
+    )
     try:
         print(
             build(config, progress=lambda text: print(f"twin: {text}", file=sys.stderr, flush=True))

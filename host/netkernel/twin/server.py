@@ -268,7 +268,8 @@ def refuse(sock: socket.socket, code: int) -> None:
         sock.settimeout(_REFUSE_SECONDS)
         head = _receive(sock, _HEADER.size, fds)
         if head is not None:
-            ident, cmd, _, _, _ = _HEADER.unpack(head)
+            ident, cmd, size, _, _ = _HEADER.unpack(head)
+            _receive(sock, min(size, _MAX_MESSAGE) - _HEADER.size, fds)
             flags = proto.FLAG_REPLY | proto.FLAG_ERROR
             sock.sendall(_HEADER.pack(ident, cmd, _HEADER.size, flags, code))
     for fd in fds:

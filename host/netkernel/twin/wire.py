@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ from typing import Final
 from netkernel.errors import BadRequest, NkError, NotSupported, PermissionDenied, PortInUse
 
 _TUNSETIFF: Final = 0x400454CA
+_TUNGETIFF: Final = 0x800454D2
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_TAP: Final = 0x0002
@@ -75,6 +77,8 @@ def check_wire_fd(fd: int) -> None:
         with socket.socket(fileno=os.dup(fd)) as sock:
             if sock.type in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
                 return
-    elif stat.S_ISCHR(mode):
-        return
+    else:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, _TUNGETIFF, _ifreq("", 0))
+            return
     raise BadRequest(f"file descriptor {fd} is neither a datagram socket nor a TAP device")
