@@ -62,7 +62,7 @@ def test_nginx_on_the_card(lab: Lab):
 )
 def test_faults_both_directions(lab: Lab):
     """Loss 1 %, reorder 5 %, duplicate 1 %, corrupt 0.5 %, both ways, several seeds."""
-    digest = random_file(lab.work / "file", 3 * MIB, lab.seed)
+    digest = random_file(lab.work / "file", MIB, lab.seed)
     http_server(lab)
     server = lab.start(0, nginx_argv(lab.work / "ngx", lab.work, 80))
     lab.reachable(0, 80, server)
@@ -84,7 +84,7 @@ def test_faults_both_directions(lab: Lab):
 
 
 def test_bursts_and_jitter(lab: Lab):
-    digest = random_file(lab.work / "file", 2 * MIB)
+    digest = random_file(lab.work / "file", MIB)
     http_server(lab)
     lab.link(burst_loss=0.003, jitter_us=2000, delay_us=500)
     lab.run(0, ["curl", "-sS", "-o", "got", f"http://{HOST_IP}:8000/file"], 300, check=True)

@@ -87,6 +87,19 @@ class Run:
         """`card` or `guestd`, after the run."""
         return json.loads((self.tmp / f"{which}.json").read_text())
 
+    def assert_clean(self) -> None:
+        """Nobody broke the ABI, and no entry of either table is lost or held."""
+        card, guestd = self.stats("card"), self.stats("guestd")
+        statuses = card["statuses"]
+        assert isinstance(statuses, dict)
+        # BAD_STATE is legal where two messages crossed (an INFO or ABORT and a CLOSED).
+        assert {k for k, v in statuses.items() if v} <= {"OK", "BAD_STATE", "ADDR_IN_USE"}, statuses
+        assert card["credit_overflow"] == card["doorbell_errors"] == 0, card
+        assert guestd["violations"] == guestd["held"] == 0, guestd
+        assert guestd["free"] + guestd["closing"] == guestd["sockets"], guestd
+        # What is not free has sent all it had: it waits in TIME_WAIT, or for its peer's FIN.
+        assert card["used"] == card["waiting"], card
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -122,17 +135,3 @@ def guest(build: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     yield start
     for run in runs:
         run.stop()
-
-
-def assert_clean(run: Run) -> None:
-    """Nobody broke the ABI, and no entry of either table is lost or held."""
-    card, guestd = run.stats("card"), run.stats("guestd")
-    statuses = card["statuses"]
-    assert isinstance(statuses, dict)
-    # BAD_STATE is legal where two messages crossed (an INFO or ABORT and a CLOSED).
-    assert {k for k, v in statuses.items() if v} <= {"OK", "BAD_STATE", "ADDR_IN_USE"}, statuses
-    assert card["credit_overflow"] == card["doorbell_errors"] == 0, card
-    assert guestd["violations"] == guestd["held"] == 0, guestd
-    assert guestd["free"] + guestd["closing"] == guestd["sockets"], guestd
-    # What is not free waits in TIME_WAIT, and nowhere else.
-    assert card["used"] == card["time_wait"], card

@@ -198,3 +198,39 @@ def test_half_close(clean: Rig, card_serves: bool) -> None:
             break
     assert done.returncode == 0, done.stderr.decode()
     assert server.wait(20) == 0
+
+
+RELISTEN = """
+import socket, sys
+for i in range(20):
+    s = socket.create_server((sys.argv[1], 7878))
+    c, _ = s.accept()
+    c.recv(1)
+    c.close()
+    s.close()
+"""
+
+VISITOR = """
+import socket, sys, time
+for i in range(20):
+    for _ in range(200):
+        try:
+            c = socket.create_connection((sys.argv[1], 7878), 5)
+            break
+        except ConnectionError:
+            time.sleep(0.01)
+    try:
+        c.sendall(b"x")
+        c.recv(1)
+    except ConnectionError:
+        pass
+    c.close()
+"""
+
+
+def test_listen_again_at_once(clean: Rig) -> None:
+    """SO_REUSEADDR: a server that restarts its listener at once gets its port, though old connections linger."""
+    ip = clean.vf_ip(0)
+    server = clean.spawn(clean.card_cmd([sys.executable, "-c", RELISTEN, ip], vf=0), "relisten.log")
+    clean.peer([sys.executable, "-c", VISITOR, ip], timeout=60)
+    assert server.wait(30) == 0, (clean.folder / "relisten.log").read_text()

@@ -339,8 +339,7 @@ uint32_t gd_busy_sockets(const struct gd *gd)
 
 		if (nk_get(&gd->shm->socks[i].conn.state) != NK_CONN_CLOSING)
 			continue;
-		if (priv->pend == GD_PEND_NONE &&
-		    (priv->flow_state == NK_FS_TIME_WAIT || priv->flow_state == NK_FS_FIN_WAIT2 || priv->abort_posted))
+		if (priv->flow_state == NK_FS_TIME_WAIT || (priv->flow_state == NK_FS_FIN_WAIT2 && !priv->abort_posted))
 			continue;
 		busy++;
 	}

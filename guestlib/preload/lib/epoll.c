@@ -475,8 +475,8 @@ static int wait_mixed(int epfd, struct epoll_event *events, int max, int64_t end
 		struct nk_ep *ep = find(epfd);
 		int got, err;
 
-		if (!ep || !nk_get(&ep->ours)) {
-			/* None of ours, until another thread adds one and kicks. */
+		if (!ep || !nk_get(&ep->epoch)) {
+			/* None of ours ever, until another thread joins the set to us and kicks. */
 			got = kernel_wait(epfd, events, max, end_us ? ms_left(end_us) : 0, mask);
 		} else {
 			err = join(ep);

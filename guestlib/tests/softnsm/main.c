@@ -150,9 +150,9 @@ static void write_stats(const struct nsm *nsm)
 		return;
 	for (uint32_t i = 0; i < nsm->opt.sockets; i++) {
 		used += nsm->flows[i].state != NK_FS_FREE;
-		waiting += nsm->flows[i].state == NK_FS_TIME_WAIT;
+		waiting += nsm->flows[i].state == NK_FS_TIME_WAIT || nsm->flows[i].state == NK_FS_FIN_WAIT2;
 	}
-	fprintf(out, "{\"used\": %u, \"time_wait\": %u, \"jobs\": %" PRIu64 ", \"sends\": %" PRIu64 ", \"events\": %" PRIu64
+	fprintf(out, "{\"used\": %u, \"waiting\": %u, \"jobs\": %" PRIu64 ", \"sends\": %" PRIu64 ", \"events\": %" PRIu64
 		", \"opened\": %" PRIu64 ", \"closed\": %" PRIu64 ", \"aborted\": %" PRIu64 ", \"irqs\": %" PRIu64
 		", \"rx_bytes\": %" PRIu64 ", \"tx_bytes\": %" PRIu64 ", \"credit_overflow\": %" PRIu64
 		", \"doorbell_errors\": %" PRIu64 ", \"data_after_close\": %" PRIu64 ", \"statuses\": {",

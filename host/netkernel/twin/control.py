@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Final
 from netkernel import abi
 from netkernel.errors import BadRequest, NkError, PermissionDenied
 from netkernel.twin.library import Card, LinkConfig, TracedNqe
+from netkernel.twin.listener import Listener
 from netkernel.twin.server import FunctionServer
 
 _LINE_MAX: Final = 64 << 10
@@ -200,41 +201,19 @@ def _nqe_dict(nqe: TracedNqe) -> dict[str, Any]:
 
 
 class ControlServer:
-    """Listens on the control socket; a thread a connection."""
+    """The control socket."""
 
     def __init__(self, control: TwinControl, path: Path) -> None:
         self._control = control
-        self.path = path
-        self._closing = threading.Event()
-        self._connections: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        path.chmod(0o600)
-        self._listener.listen(16)
-        threading.Thread(target=self._accept, name="control-accept", daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._connections.add(sock)
-            threading.Thread(target=self._serve, args=(sock,), name="control", daemon=True).start()
+        self._listener = Listener(path, "control", self._serve)
 
     def _serve(self, sock: socket.socket) -> None:
-        try:
-            with sock, contextlib.suppress(OSError), sock.makefile("rb") as lines:
-                while line := lines.readline(_LINE_MAX):
-                    if not line.endswith(b"\n"):
-                        self._send(sock, self._control.answer(b"too long"))
-                        return
-                    self._serve_line(sock, line)
-        finally:
-            with self._lock:
-                self._connections.discard(sock)
+        with contextlib.suppress(OSError), sock.makefile("rb") as lines:
+            while line := lines.readline(_LINE_MAX):
+                if not line.endswith(b"\n"):
+                    self._send(sock, self._control.answer(b"too long"))
+                    return
+                self._serve_line(sock, line)
 
     def _serve_line(self, sock: socket.socket, line: bytes) -> None:
         follow: dict[str, Any] | None = None
@@ -249,13 +228,9 @@ class ControlServer:
             self._follow(sock, follow, answer["nqes"])
 
     def _follow(self, sock: socket.socket, request: dict[str, Any], nqes: list[Any]) -> None:
-        """New NQEs, as they come, until the client hangs up."""
+        """New NQEs, as they come, until the client hangs up or says anything else."""
         after = nqes[-1]["seq"] if nqes else request.get("after") or 0
-        while not self._closing.is_set():
-            time.sleep(_FOLLOW_SECONDS)
-            with contextlib.suppress(BlockingIOError):
-                if not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                    return
+        while not select.select([sock], [], [], _FOLLOW_SECONDS)[0]:
             answer = self._control.answer(json.dumps({**request, "after": after}).encode())
             if answer.get("nqes"):
                 after = answer["nqes"][-1]["seq"]
@@ -266,12 +241,4 @@ class ControlServer:
         sock.sendall(json.dumps(answer).encode() + b"\n")
 
     def close(self) -> None:
-        self._closing.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        with self._lock:
-            for sock in self._connections:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RD)
-        self.path.unlink(missing_ok=True)

@@ -17,7 +17,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from netkernel.device import _structs as vs
 from netkernel.device import vfio_user as proto
 from netkernel.errors import ProtocolError
 from netkernel.twin.function import IRQS, REGIONS, Function
+from netkernel.twin.listener import Listener
 
 MAX_FDS: Final = 8
 MAX_DATA: Final = 1 << 20
@@ -37,7 +37,6 @@ _IRQ_FLAG_EVENTFD: Final = 1
 _UNMAP_ALL: Final = 1 << 1
 _REFUSE_SECONDS: Final = 1.0
 _END_SECONDS: Final = 5.0
-_BACKLOG: Final = 8
 
 Log = Callable[[str], None]
 
@@ -262,9 +261,9 @@ def _receive(sock: socket.socket, count: int, fds: list[int]) -> bytes | None:
 
 
 def refuse(sock: socket.socket, code: int) -> None:
-    """Answers a client's first message, whatever it is, with an error, and lets it go."""
+    """Answers a client's first message, whatever it is, with an error."""
     fds: list[int] = []
-    with sock, contextlib.suppress(OSError, BrokenMessage):
+    with contextlib.suppress(OSError, BrokenMessage):
         sock.settimeout(_REFUSE_SECONDS)
         head = _receive(sock, _HEADER.size, fds)
         if head is not None:
@@ -283,7 +282,7 @@ def _hung_up(sock: socket.socket) -> bool:
 
 
 class FunctionServer:
-    """The listening socket of one function."""
+    """The socket of one function."""
 
     def __init__(self, function: Function, path: Path, log: Log) -> None:
         self.function = function
@@ -291,74 +290,42 @@ class FunctionServer:
         self._log = log
         self._client: socket.socket | None = None
         self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
-        self._closing = False
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        path.chmod(0o600)
-        self._listener.listen(_BACKLOG)
-        self._start(self._accept, f"{function.name}-accept")
-
-    def _start(self, target: Callable[[], None], name: str) -> None:
-        self._threads = [t for t in self._threads if t.is_alive()]
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._listener = Listener(path, function.name, self._serve)
 
     @property
     def connected(self) -> bool:
         return self._client is not None
-
-    def _accept(self) -> None:
-        name = self.function.name
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            if self._take(sock):
-                self._start(partial(self._serve, sock), name)
-            else:
-                self._log(f"{name}: a second client was refused")
-                self._start(partial(refuse, sock, errno.EBUSY), name)
 
     def _take(self, sock: socket.socket) -> bool:
         """Makes `sock` the client, unless there is one; one that hung up gets time to go."""
         with self._changed:
             if self._client is not None and _hung_up(self._client):
                 self._changed.wait_for(lambda: self._client is None, _END_SECONDS)
-            if self._client is not None or self._closing:
+            if self._client is not None:
                 return False
             self._client = sock
             return True
 
     def _serve(self, sock: socket.socket) -> None:
-        function = self.function
-        self._log(f"{function.name}: client connected")
+        name = self.function.name
+        if not self._take(sock):
+            self._log(f"{name}: a second client was refused")
+            refuse(sock, errno.EBUSY)
+            return
+        self._log(f"{name}: client connected")
         try:
-            function.begin()
-            Connection(sock, function).serve()
+            self.function.begin()
+            Connection(sock, self.function).serve()
         finally:
             # Whoever waits for the end of the connection finds nothing of it left in the card.
             try:
-                function.end()
+                self.function.end()
             finally:
                 with self._changed:
                     self._client = None
-                    sock.close()
                     self._changed.notify_all()
-                self._log(f"{function.name}: client gone")
+                self._log(f"{name}: client gone")
 
     def close(self) -> None:
         """Ends the client's connection too; returns when its thread has left the card alone."""
-        with self._changed:
-            self._closing = True
-            if self._client is not None:
-                with contextlib.suppress(OSError):
-                    self._client.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for thread in self._threads:
-            thread.join(timeout=10)
-        self.path.unlink(missing_ok=True)

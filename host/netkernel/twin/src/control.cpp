@@ -64,6 +64,7 @@ Twin::Twin(const nktwin_config &config)
       pool_(POOL_FRAMES), wire_(pool_), link_rx_(pool_, link_defaults(config.seed)),
       link_tx_(pool_, link_defaults(~config.seed))
 {
+    memory_lost_seen_ = SharedMemory::lost();
     kick_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     mono_ns_ = start_ns_ = wall_us(CLOCK_MONOTONIC) * 1000;
     epoch_us_ = wall_us(CLOCK_REALTIME) - now_us_;
@@ -369,7 +370,6 @@ int Twin::get_status(nktwin_status &status)
         status.wire_rx_errors = wire_.rx_errors();
         status.wire_tx_drops = wire_.tx_drops();
         status.now_us = now_us_;
-        status.dma_errors += SharedMemory::lost();
         status.uptime_ns = wall_us(CLOCK_MONOTONIC) * 1000 - start_ns_;
         if (status.busy_ns)
             status.clocks_per_second = static_cast<double>(status.clocks) * 1e9 / static_cast<double>(status.busy_ns);

@@ -445,6 +445,10 @@ bool Twin::transfer(const Transfer &t, bool write, std::uint8_t *data)
         const std::uint32_t rest = t.len - first;
         ok &= write ? dma.write(t.wrap_addr, data + first, rest) : dma.read(t.wrap_addr, data + first, rest);
     }
+    // The memory vanished under the copy: its owner shortened the file.
+    const std::uint64_t lost = SharedMemory::lost();
+    ok &= lost == memory_lost_seen_;
+    memory_lost_seen_ = lost;
     return ok;
 }
 

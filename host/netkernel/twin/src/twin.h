@@ -204,6 +204,7 @@ private:
     std::uint32_t read_beats_ = 0, read_beat_ = 0;
     std::uint32_t write_beat_ = 0;
     std::uint64_t writes_accepted_ = 0, writes_done_ = 0;
+    std::uint64_t memory_lost_seen_ = 0;
     Ring<Irq, 64> irqs_;
     alignas(64) std::uint8_t read_buffer_[65536 + 2 * BEAT];
     alignas(64) std::uint8_t write_buffer_[65536 + 2 * BEAT];
