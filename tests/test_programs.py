@@ -64,9 +64,9 @@ def iperf(argv_result: str) -> dict:
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["send", "receive"])
 def test_iperf3_client_on_the_card(lab: Lab, reverse):
-    server = lab.host(["iperf3", "-s", "-1", "-p", "5201"])
+    server = lab.host(["iperf3", "-4", "-s", "-1", "--forceflush"])
     lab.until(lambda: "listening" in server.output(), 20, "iperf3 listens")
-    argv = ["iperf3", "-c", HOST_IP, "-t", "3", "-J", *(["-R"] if reverse else [])]
+    argv = ["iperf3", "-4", "-c", HOST_IP, "-t", "3", "-J", *(["-R"] if reverse else [])]
     end = iperf(lab.run(0, argv, 60, check=True).stdout)
     assert end["sum_received"]["bytes"] > 1_000_000
     assert server.wait(10) == 0, server.tail()
@@ -74,18 +74,18 @@ def test_iperf3_client_on_the_card(lab: Lab, reverse):
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["receive", "send"])
 def test_iperf3_server_on_the_card(lab: Lab, reverse):
-    server = lab.start(0, ["iperf3", "-s", "-1", "-p", "5201"])
+    server = lab.start(0, ["iperf3", "-4", "-s", "-1", "--forceflush"])
     lab.until(lambda: "listening" in server.output(), 20, "iperf3 listens")
-    argv = ["iperf3", "-c", vf_ip(0), "-t", "3", "-J", *(["-R"] if reverse else [])]
+    argv = ["iperf3", "-4", "-c", vf_ip(0), "-t", "3", "-J", *(["-R"] if reverse else [])]
     end = iperf(lab.host_run(argv, 60, check=True).stdout)
     assert end["sum_received"]["bytes"] > 1_000_000
     assert server.wait(10) == 0, server.tail()
 
 
 def test_iperf3_parallel_streams(lab: Lab):
-    server = lab.host(["iperf3", "-s", "-1", "-p", "5201"])
+    server = lab.host(["iperf3", "-4", "-s", "-1", "--forceflush"])
     lab.until(lambda: "listening" in server.output(), 20, "iperf3 listens")
-    argv = ["iperf3", "-c", HOST_IP, "-t", "3", "-P", "8", "-J"]
+    argv = ["iperf3", "-4", "-c", HOST_IP, "-t", "3", "-P", "8", "-J"]
     end = iperf(lab.run(0, argv, 60, check=True).stdout)
     assert len(end["streams"]) == 8
     assert all(s["receiver"]["bytes"] > 0 for s in end["streams"])

@@ -15,13 +15,19 @@ void add_test(const char *name, void (*run)(void))
 	tests[ntests++] = (struct test){name, run};
 }
 
-const char *kernel_ip(int host)
+static char kernel_ips[3][32];
+
+__attribute__((constructor)) static void name_hosts(void)
 {
-	static char text[2][32];
 	const char *net = getenv("NK_TEST_NET");
 
-	snprintf(text[host & 1], sizeof(text[0]), "%s.%d", net ? net : "127.0.0", host);
-	return text[host & 1];
+	for (int host = 1; host <= 2; host++)
+		snprintf(kernel_ips[host], sizeof(kernel_ips[0]), "%s.%d", net ? net : "127.0.0", host);
+}
+
+const char *kernel_ip(int host)
+{
+	return kernel_ips[host];
 }
 
 struct sockaddr_in at(const char *ip, uint16_t port)

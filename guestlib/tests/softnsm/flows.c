@@ -181,17 +181,26 @@ static void connected(struct nsm *nsm, struct flow *f)
 	card_event(nsm, NK_OP_CONNECTED, id, nk_addr_pack(tenant_ip(&peer), ntohs(peer.sin_port), f->port), MSS, 0);
 }
 
+/* Small kernel buffers: a stalled peer is felt in the tenant's ring, as on a card that buffers nothing. */
+static void prepare(int fd)
+{
+	int one = 1, bytes = 32768;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
 static void take_connection(struct nsm *nsm, struct flow *l)
 {
 	struct sockaddr_in peer;
 	socklen_t len = sizeof(peer);
 	uint32_t id = l->credit_head;
 	struct flow *f = &nsm->flows[id];
-	int fd = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
+	int fd = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0)
 		return;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	prepare(fd);
 	l->credit_head = f->next;
 	f->fd = fd;
 	f->state = NK_FS_ESTABLISHED;
@@ -265,7 +274,7 @@ static uint8_t op_connect(struct nsm *nsm, struct flow *f, const struct nk_nqe *
 	}
 	f->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	setsockopt(f->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	prepare(f->fd);
 	if (bind(f->fd, (struct sockaddr *)&from, sizeof(from)) ||
 	    (connect(f->fd, (struct sockaddr *)&to, sizeof(to)) && errno != EINPROGRESS)) {
 		int err = errno;
