@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -63,6 +64,33 @@ def show_counters(stats: dict[str, dict[str, int]]) -> None:
     console.print(table)
 
 
+def run(
+    folder: Path, file: Path, loss: float, seed: int
+) -> tuple[list[Transfer], dict[str, dict[str, int]]]:
+    """Both transfers, and the card's counters after them."""
+    rig = Rig(folder, vfs=2, seed=seed)
+    mib = file.stat().st_size >> 20
+    with ExitStack() as stack:
+        with console.status("starting the twin, CoreEngine and a Linux host in a namespace"):
+            stack.enter_context(rig)
+        rig.nk("trace", "pcap", str(PCAP))
+        if loss:
+            rig.link(loss=loss)
+        console.print(
+            f"A card of {rig.width}-bit RTL runs as a process. Its wire is the TAP of a Linux host {rig.peer_ip}; "
+            f"VF 0 is {rig.vf_ip(0)}, VF 1 is {rig.vf_ip(1)}."
+        )
+        with console.status(f"curl over VF 0 fetches {mib} MiB from the Linux host"):
+            rig.serve_files(file.parent)
+            transfers = [fetch_in(rig, file, vf=0)]
+        with console.status(f"the Linux host fetches {mib} MiB from nginx over VF 1"):
+            rig.serve_nginx(file.parent, vf=1)
+            transfers.append(fetch_out(rig, file, vf=1))
+        stats = rig.nk_json("stats")
+        rig.nk("trace", "pcap", "--stop")
+    return transfers, stats
+
+
 def main() -> int:
     """Run the demo; exit code 0 if both files came over unharmed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,30 +110,11 @@ def main() -> int:
         Path(folder).chmod(0o755)  # nginx' workers may have another user
         www = Path(folder) / "www"
         file = make_file(www / "file.bin", args.mib << 20)
-        with console.status("starting the twin, CoreEngine and a Linux host in a namespace"):
-            rig = Rig(Path(folder), vfs=2, seed=args.seed)
-            rig.start()
         try:
-            rig.nk("trace", "pcap", str(PCAP))
-            if args.loss:
-                rig.link(loss=args.loss)
-            console.print(
-                f"A card of {rig.width}-bit RTL runs as a process. Its wire is the TAP of a Linux host {rig.peer_ip}; "
-                f"VF 0 is {rig.vf_ip(0)}, VF 1 is {rig.vf_ip(1)}."
-            )
-            with console.status(f"curl over VF 0 fetches {args.mib} MiB from the Linux host"):
-                rig.serve_files(www)
-                transfers = [fetch_in(rig, file, vf=0)]
-            with console.status(f"the Linux host fetches {args.mib} MiB from nginx over VF 1"):
-                rig.serve_nginx(www, vf=1)
-                transfers.append(fetch_out(rig, file, vf=1))
-            stats = rig.nk_json("stats")
-            rig.nk("trace", "pcap", "--stop")
+            transfers, stats = run(Path(folder), file, args.loss, args.seed)
         except RigError as error:
             console.print(f"[red]The demo failed:[/] {error}")
             return 1
-        finally:
-            rig.stop()
     show_transfers(transfers)
     show_counters(stats)
     console.print(f"Every frame of it: {PCAP} (Wireshark, or: tcpdump -nr {PCAP} | head)")

@@ -31,7 +31,10 @@ def build() -> Path:
     with (BUILD / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(
-            ["make", "-s", "-C", str(GUESTLIB), "tests", "san"], capture_output=True, text=True, check=False
+            ["make", "-s", "-C", str(GUESTLIB), "tests", "san"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     assert done.returncode == 0, f"make -C guestlib tests san\n{done.stdout}{done.stderr}"
     return BUILD

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 SOURCES = Path(__file__).with_name("api")
-NAMES = [m for f in sorted(SOURCES.glob("t_*.c")) for m in re.findall(r"^TEST\((\w+)\)", f.read_text(), re.M)]
+NAMES = [
+    m
+    for f in sorted(SOURCES.glob("t_*.c"))
+    for m in re.findall(r"^TEST\((\w+)\)", f.read_text(), re.M)
+]
 # Tests that need a card of their own kind; those that end the device are below.
 CARD = {
     "sockets_run_out": ("--sockets", "8"),
@@ -32,7 +36,16 @@ def test_api(guest: Any, build: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["bulk_one", "bulk_many", "call_variants", "epoll_edge", "fork_shares", "many_connections", "crowd", "peer_reset"],
+    [
+        "bulk_one",
+        "bulk_many",
+        "call_variants",
+        "epoll_edge",
+        "fork_shares",
+        "many_connections",
+        "crowd",
+        "peer_reset",
+    ],
 )
 def test_api_sanitized(guest: Any, build: Path, name: str) -> None:
     """With UBSan's traps in the library, ASan and UBSan in the daemon, and rings that are always full."""
@@ -44,7 +57,9 @@ def test_api_sanitized(guest: Any, build: Path, name: str) -> None:
 
 def test_device_dies(guest: Any, build: Path) -> None:
     """CoreEngine or the twin goes: every wait ends with an error, and stderr says why."""
-    run = guest(build / "api", "device_dies", card=("--die-after-ms", "500", "--syn-timeout-ms", "9000"))
+    run = guest(
+        build / "api", "device_dies", card=("--die-after-ms", "500", "--syn-timeout-ms", "9000")
+    )
     code, out = run.wait()
     assert code == 0, out
     assert "survived" in out
@@ -58,7 +73,15 @@ def test_guestd_killed(guest: Any, build: Path, who: str) -> None:
     assert "survived" in out, out
 
 
-LIES = ["data-overflow", "data-huge", "data-zero", "sent-overflow", "connected-twice", "closed", "reset"]
+LIES = [
+    "data-overflow",
+    "data-huge",
+    "data-zero",
+    "sent-overflow",
+    "connected-twice",
+    "closed",
+    "reset",
+]
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -73,7 +96,9 @@ def test_card_that_lies(guest: Any, build: Path, lie: str) -> None:
 @pytest.mark.parametrize("name", ["bulk_many", "epoll_pingpong_edge", "many_connections", "crowd"])
 def test_noise_from_the_card(guest: Any, build: Path, name: str) -> None:
     """Before each true event one that concerns no live socket: counted, and nothing else happens."""
-    run = guest(build / "api", name, card=("--evil", "noise", "--sockets", "48", "--seed", "7"), san=True)
+    run = guest(
+        build / "api", name, card=("--evil", "noise", "--sockets", "48", "--seed", "7"), san=True
+    )
     code, out = run.wait()
     assert code == 0, out
     assert run.stats("guestd")["violations"] > 10

@@ -33,7 +33,9 @@ def sha(path: Path) -> str:
 
 
 def run_ok(*argv: str | Path, timeout: float = 20) -> str:
-    done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(
+        list(map(str, argv)), capture_output=True, text=True, timeout=timeout, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -51,7 +53,9 @@ def web(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     root = tmp_path / "www"
     root.mkdir()
     (root / "f.bin").write_bytes(os.urandom(SIZE))
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), partial(QuietHandler, directory=str(root)))
+    server = http.server.ThreadingHTTPServer(
+        ("0.0.0.0", 0), partial(QuietHandler, directory=str(root))
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield root, server.server_address[1]
@@ -149,11 +153,17 @@ http {{
 """
 
 
-def start_nginx(guest: Any, tmp_path: Path, daemon: str = "off", sendfile: str = "on", upstream: int = 9) -> Any:
+def start_nginx(
+    guest: Any, tmp_path: Path, daemon: str = "off", sendfile: str = "on", upstream: int = 9
+) -> Any:
     nginx = need("nginx")
     (tmp_path / "big.bin").write_bytes(os.urandom(SIZE))
-    (tmp_path / "nginx.conf").write_text(NGINX.format(daemon=daemon, sendfile=sendfile, upstream=upstream))
-    run = guest(nginx, "-p", tmp_path, "-c", "nginx.conf", "-e", "error.log", card=("--sockets", "64"))
+    (tmp_path / "nginx.conf").write_text(
+        NGINX.format(daemon=daemon, sendfile=sendfile, upstream=upstream)
+    )
+    run = guest(
+        nginx, "-p", tmp_path, "-c", "nginx.conf", "-e", "error.log", card=("--sockets", "64")
+    )
     run.wait_port(8080)
     return run
 
@@ -203,7 +213,20 @@ def test_redis(guest: Any) -> None:
         card=("--sockets", "128"),
     )  # fmt: skip
     run.wait_port(6400)
-    out = run_ok(need("redis-benchmark"), "-h", run.vf, "-p", "6400", "-n", "4000", "-c", "40", "-q", "-t", "set,get,lpush")
+    out = run_ok(
+        need("redis-benchmark"),
+        "-h",
+        run.vf,
+        "-p",
+        "6400",
+        "-n",
+        "4000",
+        "-c",
+        "40",
+        "-q",
+        "-t",
+        "set,get,lpush",
+    )
     assert out.count("requests per second") == 3
     cli = [need("redis-cli"), "-h", run.vf, "-p", "6400"]
     run_ok(*cli, "set", "k", "v" * 100_000)
@@ -224,7 +247,17 @@ def test_redis_client(guest: Any, tmp_path: Path) -> None:
     """redis-benchmark is the guest: 30 connections out of one event loop."""
     port = 6500 + os.getpid() % 500
     server = subprocess.Popen(
-        [need("redis-server"), "--port", str(port), "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""],
+        [
+            need("redis-server"),
+            "--port",
+            str(port),
+            "--bind",
+            "0.0.0.0",
+            "--protected-mode",
+            "no",
+            "--save",
+            "",
+        ],
         stdout=subprocess.DEVNULL,
         cwd=tmp_path,
     )
@@ -248,7 +281,9 @@ def test_iperf3_server(guest: Any, reverse: bool) -> None:
     """iperf3 listens on the dual-stack wildcard and selects."""
     run = guest(need("iperf3"), "-s", "-1", "-p", "5201")
     time.sleep(0.4)
-    out = run_ok("iperf3", "-c", run.vf, "-p", "5201", "-n", "20M", "-P", "3", *(["-R"] if reverse else []))
+    out = run_ok(
+        "iperf3", "-c", run.vf, "-p", "5201", "-n", "20M", "-P", "3", *(["-R"] if reverse else [])
+    )
     assert "receiver" in out
     code, text = run.wait()
     assert code == 0, text
@@ -258,10 +293,14 @@ def test_iperf3_server(guest: Any, reverse: bool) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_iperf3_client(guest: Any, reverse: bool) -> None:
     port = 5300 + os.getpid() % 300 * 2 + reverse
-    server = subprocess.Popen([need("iperf3"), "-s", "-1", "-p", str(port)], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [need("iperf3"), "-s", "-1", "-p", str(port)], stdout=subprocess.DEVNULL
+    )
     try:
         time.sleep(0.4)
-        run = guest("iperf3", "-c", "10.99.0.1", "-p", str(port), "-n", "20M", *(["-R"] if reverse else []))
+        run = guest(
+            "iperf3", "-c", "10.99.0.1", "-p", str(port), "-n", "20M", *(["-R"] if reverse else [])
+        )
         code, out = run.wait()
         assert code == 0, out
         assert "receiver" in out
@@ -276,7 +315,15 @@ def test_killed_server_frees_everything(guest: Any, tmp_path: Path) -> None:
     """kill -9 of master and workers in the middle of transfers: no socket stays held."""
     run = start_nginx(guest, tmp_path)
     load = subprocess.Popen(
-        [need("curl"), "-sS", "--limit-rate", "2M", "-o", "/dev/null", f"http://{run.vf}:8080/big.bin"],
+        [
+            need("curl"),
+            "-sS",
+            "--limit-rate",
+            "2M",
+            "-o",
+            "/dev/null",
+            f"http://{run.vf}:8080/big.bin",
+        ],
         stderr=subprocess.DEVNULL,
     )
     time.sleep(0.3)

@@ -11,7 +11,9 @@ import pytest
 
 @pytest.mark.parametrize("name", ["ring", "conn", "guestd"])
 def test_unit(build: Path, name: str) -> None:
-    done = subprocess.run([build / f"test_{name}"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [build / f"test_{name}"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"test_{name}: ok" in done.stdout
 
@@ -19,7 +21,10 @@ def test_unit(build: Path, name: str) -> None:
 def test_exports_only_wrappers(build: Path) -> None:
     """The library adds no name to a program but the calls that it wraps."""
     out = subprocess.run(
-        ["nm", "-D", "--defined-only", build / "libnkpreload.so"], capture_output=True, text=True, check=True
+        ["nm", "-D", "--defined-only", build / "libnkpreload.so"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     names = {line.split()[2] for line in out.splitlines() if line.split()[1] == "T"}
     assert {"socket", "connect", "epoll_wait", "__recv_chk", "sendfile64"} <= names

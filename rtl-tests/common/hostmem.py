@@ -131,6 +131,13 @@ class Stalls:
  NEXT_US) = (1 << i for i in range(13))  # fmt: skip
 # Nothing on any channel needs the host in a clock with none of these.
 ATTENTION = MMIO_RVALID | RDREQ | WRREQ | WDAT | IRQ | TX
+SIGNALS = (
+    *("status", "now_us", "next_us"),
+    *("mmio_valid", "mmio_func", "mmio_write", "mmio_addr", "mmio_wdata", "mmio_rdata"),
+    *("rdreq_ready", "rdreq", "rdat_valid", "rdat_data", "rdat_last"),
+    *("wrreq_ready", "wrreq", "wdat_ready", "wdat_data", "irq_ready", "irq"),
+    *("rx_valid", "rx_data", "rx_last", "rx_bytes", "tx_ready", "tx_data", "tx_bytes"),
+)
 QUIET_CLOCKS = 4  # an input may take a few clocks until `busy` shows it
 
 
@@ -259,10 +266,7 @@ class Shim:
         from .stream import Signal
 
         dut, rnd, stall = self.dut, self.rng.random, self.stalls
-        sig = {
-            n: Signal(getattr(dut, n))
-            for n in ["status", "now_us", "next_us", "mmio_valid", "mmio_func", "mmio_write", "mmio_addr", "mmio_wdata", "mmio_rdata", "rdreq_ready", "rdreq", "rdat_valid", "rdat_data", "rdat_last", "wrreq_ready", "wrreq", "wdat_ready", "wdat_data", "irq_ready", "irq", "rx_valid", "rx_data", "rx_last", "rx_bytes", "tx_ready", "tx_data", "tx_bytes"]
-        }
+        sig = {name: Signal(getattr(dut, name)) for name in SIGNALS}
         status = sig["status"]
         rdreq_ready, wrreq_ready = sig["rdreq_ready"], sig["wrreq_ready"]
         wdat_ready, irq_ready, tx_ready = sig["wdat_ready"], sig["irq_ready"], sig["tx_ready"]

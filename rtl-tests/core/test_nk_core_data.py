@@ -175,9 +175,7 @@ async def card_sequence_numbers_wrap(dut):
     await tb.ok(sock.connect(tb.host.ip, 80, 3333))
     await tb.until(lambda: sock.connected)
     conn = tb.host.listeners[80].conns[1]
-    assert (1 << 32) - 12_000 <= conn.irs < 1 << 32, (
-        f"ISS {conn.irs:#x}"
-    )
+    assert (1 << 32) - 12_000 <= conn.irs < 1 << 32, f"ISS {conn.irs:#x}"
     await both_ways(tb, sock, conn, tb.rng.randbytes(40_000), tb.rng.randbytes(1000))
     assert conn.rcv_nxt > 1 << 32
     await tb.close_both(sock, conn)

@@ -26,7 +26,9 @@ async def one_hole(dut):
     start = conn.seq
     a, b = tb.rng.randbytes(MSS), tb.rng.randbytes(MSS)
     conn.put(ACK, b, seq=start + MSS)
+    sent = tb.now
     await conn.expect(ACK, "duplicate ACK", ack=start)
+    assert tb.now - sent < 1000, "the duplicate ACK came late"
     assert not sock.received
     conn.put(ACK, a, seq=start)
     await conn.expect(ACK, "ACK of both", ack=start + 2 * MSS)

@@ -22,12 +22,64 @@ class TB:
         self.dut, self.r = dut, rng("regs")
         p = params()
         self.nvf, self.nqs, self.flows, self.w = p["NVF"], p["NQS"], p["FLOWS"], p["W"]
-        names = """mmio_valid mmio_ready mmio_func mmio_write mmio_addr mmio_wdata mmio_rvalid mmio_rdata
-        qreg_valid qreg_ready qreg_vf qreg_qs qreg_db qreg_ofs qreg_write qreg_wdata qreg_rvalid qreg_rdata
-        qreg_err stop_vf_valid stop_vf stop_vf_done flush_valid flush_ready flush_vf flush_done gs_raddr
-        gs_rdata os_raddr os_rdata vs_req vs_addr vs_valid vs_data nb_index nb_ip nb_mac nb_valid busy
-        flows_in_use hash_in_use now_us vf_sockets cfg_en cfg_mac cfg_ip cfg_mask cfg_gw cfg_mtu
-        cfg_sock_base cfg_sock_count vf_enabled vf_resetting region_base region_pages hash_key""".split()
+        names = [
+            "mmio_valid",
+            "mmio_ready",
+            "mmio_func",
+            "mmio_write",
+            "mmio_addr",
+            "mmio_wdata",
+            "mmio_rvalid",
+            "mmio_rdata",
+            "qreg_valid",
+            "qreg_ready",
+            "qreg_vf",
+            "qreg_qs",
+            "qreg_db",
+            "qreg_ofs",
+            "qreg_write",
+            "qreg_wdata",
+            "qreg_rvalid",
+            "qreg_rdata",
+            "qreg_err",
+            "stop_vf_valid",
+            "stop_vf",
+            "stop_vf_done",
+            "flush_valid",
+            "flush_ready",
+            "flush_vf",
+            "flush_done",
+            "gs_raddr",
+            "gs_rdata",
+            "os_raddr",
+            "os_rdata",
+            "vs_req",
+            "vs_addr",
+            "vs_valid",
+            "vs_data",
+            "nb_index",
+            "nb_ip",
+            "nb_mac",
+            "nb_valid",
+            "busy",
+            "flows_in_use",
+            "hash_in_use",
+            "now_us",
+            "vf_sockets",
+            "cfg_en",
+            "cfg_mac",
+            "cfg_ip",
+            "cfg_mask",
+            "cfg_gw",
+            "cfg_mtu",
+            "cfg_sock_base",
+            "cfg_sock_count",
+            "vf_enabled",
+            "vf_resetting",
+            "region_base",
+            "region_pages",
+            "hash_key",
+        ]
         self.s = {n: Signal(getattr(dut, n)) for n in names}
         self.errors = Pulses(dut, ["stat_mmio_errors"])
         self.qlog: list[tuple[int, ...]] = []
@@ -44,7 +96,9 @@ class TB:
             await edge
             s["qreg_rvalid"].set(0)
             if s["qreg_valid"].get() and s["qreg_ready"].last:
-                got = tuple(s[f"qreg_{n}"].get() for n in ("vf", "qs", "db", "ofs", "write", "wdata"))
+                got = tuple(
+                    s[f"qreg_{n}"].get() for n in ("vf", "qs", "db", "ofs", "write", "wdata")
+                )
                 self.qlog.append(got)
                 s["qreg_ready"].set(0)
                 await cycles(self.dut, self.r.randint(0, 12))
@@ -223,7 +277,11 @@ async def globals_and_reset_values(dut):
         await tb.ok(0, PF.HASH_KEY + 4 * k, key >> 32 * k & M32)
         assert await tb.ok(0, PF.HASH_KEY + 4 * k) == 0, "the key can be read"
     assert tb.s["hash_key"].get() == key
-    for name, port in (("FLOWS_IN_USE", "flows_in_use"), ("HASH_IN_USE", "hash_in_use"), ("NOW_US", "now_us")):
+    for name, port in (
+        ("FLOWS_IN_USE", "flows_in_use"),
+        ("HASH_IN_USE", "hash_in_use"),
+        ("NOW_US", "now_us"),
+    ):
         tb.s[port].set(value := tb.r.getrandbits(32))
         assert await tb.ok(0, getattr(PF, name)) == value
         await tb.bad(0, getattr(PF, name), 1)
@@ -241,7 +299,10 @@ async def counters(dut):
     """64-bit counters: the low word latches the high one."""
     tb = TB(dut)
     await tb.reset()
-    for base, f in ((PF.STATS, tb.global_counter), (PF.NQE_STATS, lambda i: tb.global_counter(i) ^ 0xFFFF_00FF_00FF)):
+    for base, f in (
+        (PF.STATS, tb.global_counter),
+        (PF.NQE_STATS, lambda i: tb.global_counter(i) ^ 0xFFFF_00FF_00FF),
+    ):
         for i in (0, 1, 45, 63):
             low = await tb.ok(0, base + 8 * i)
             assert low | await tb.ok(0, base + 8 * i + 4) << 32 == f(i)
@@ -270,7 +331,12 @@ async def vf_table(dut):
     for vf in range(tb.nvf):
         assert await tb.ok(0, PF.VF_BASE + PF.VF_STRIDE * vf + VFE.MTU) == 1500
         w = {n: tb.r.getrandbits(32) for n in ("MAC_LO", "IPV4", "NETMASK", "GATEWAY")}
-        w.update(MAC_HI=tb.r.getrandbits(16), MTU=tb.r.getrandbits(16), SOCKET_BASE=vf, SOCKET_COUNT=7 + vf)
+        w.update(
+            MAC_HI=tb.r.getrandbits(16),
+            MTU=tb.r.getrandbits(16),
+            SOCKET_BASE=vf,
+            SOCKET_COUNT=7 + vf,
+        )
         want[vf] = w
         await tb.entry(vf, **w)
     for vf, w in want.items():
@@ -379,7 +445,9 @@ async def locked_while_resetting(dut):
     await tb.ok(0, at + VFE.CTRL, 0)
     assert await tb.ok(1, VF.STATUS) == 4
     assert await tb.ok(0, at + VFE.STATUS) & 3 == 2
-    assert tb.field("cfg_en", 0, 1), "the address goes only after the flush has said goodbye to peers"
+    assert tb.field("cfg_en", 0, 1), (
+        "the address goes only after the flush has said goodbye to peers"
+    )
     for func, addr, value in ((0, at + VFE.IPV4, 1), (0, at + VFE.SOCKET_BASE, 1), (0, at + VFE.CTRL, 1),
                               (1, VF.REGION_PAGES, 1), (1, VF.REGION_BASE_LO, 0), (1, VF.CTRL, 1)):  # fmt: skip
         await tb.bad(func, addr, value)
@@ -455,7 +523,15 @@ async def queue_registers(dut):
         else:
             assert tb.qlog[0][5] == value
     tb.qlog.clear()
-    for addr in (VF.DB_BASE + 0x40, VF.DB_BASE + 0xFFC, VF.DB_BASE + 0x8000, 0xFFC, 0x1200, 0x2000, 0x8000):
+    for addr in (
+        VF.DB_BASE + 0x40,
+        VF.DB_BASE + 0xFFC,
+        VF.DB_BASE + 0x8000,
+        0xFFC,
+        0x1200,
+        0x2000,
+        0x8000,
+    ):
         await tb.bad(1, addr, 1)
         await tb.bad(1, addr)
     assert not tb.qlog
@@ -469,14 +545,27 @@ async def nothing_there(dut):
     known = {0x14 + 4 * k for k in range(-5, 7)} | {0x40, 0x44, 0x48, 0x4C, 0x50}
     for _ in range(400):
         func = tb.r.choice((*range(1, tb.nvf + 3), 255))
-        addr = tb.r.choice((tb.r.getrandbits(17), tb.r.randrange(0x100), PF.VF_BASE + tb.r.randrange(0x400)))
+        addr = tb.r.choice(
+            (tb.r.getrandbits(17), tb.r.randrange(0x100), PF.VF_BASE + tb.r.randrange(0x400))
+        )
         write = tb.r.choice((None, tb.r.getrandbits(32)))
         in_qs = 0x1000 <= addr < 0x1000 + 64 * tb.nqs
         in_db = 0x10000 <= addr < 0x10000 + 4096 * tb.nqs and addr & 0xFC0 == 0
         if func <= tb.nvf and addr % 4 == 0 and (addr in known or in_qs or in_db):
             continue
         await tb.bad(func, addr, write)
-    for addr in (0x01, 0x82, PF.VF_BASE + 1, PF.STATS + 2, 0xFFC, 0x2000, 0xA000, 0x1FFFC, 0xA4, 0x18):
+    for addr in (
+        0x01,
+        0x82,
+        PF.VF_BASE + 1,
+        PF.STATS + 2,
+        0xFFC,
+        0x2000,
+        0xA000,
+        0x1FFFC,
+        0xA4,
+        0x18,
+    ):
         await tb.bad(0, addr)
         await tb.bad(0, addr, 1)
     assert await tb.ok(0, PF.RTO_MIN_US) == 200000 and not tb.s["cfg_en"].get() and not tb.steps
@@ -496,13 +585,24 @@ async def reset_mid_traffic(dut):
         await cycles(dut, tb.r.randint(0, 20))
         await tb.reset()
         tb.steps.clear()
-        for name in ("cfg_en", "vf_enabled", "vf_resetting", "region_pages", "stop_vf_valid", "flush_valid"):
+        for name in (
+            "cfg_en",
+            "vf_enabled",
+            "vf_resetting",
+            "region_pages",
+            "stop_vf_valid",
+            "flush_valid",
+        ):
             assert tb.s[name].get() == 0, name
         assert await tb.ok(0, PF.RTO_MIN_US) == 200000
         await cycles(dut, 40)
         assert not tb.steps
 
 
-@pytest.mark.parametrize(("w", "nvf", "nqs", "flows"), [(64, 2, 1, 64), (512, 8, 2, 1024), (256, 3, 8, 65536)])
+@pytest.mark.parametrize(
+    ("w", "nvf", "nqs", "flows"), [(64, 2, 1, 64), (512, 8, 2, 1024), (256, 3, 8, 65536)]
+)
 def test_nk_regs(w, nvf, nqs, flows):
-    run_module("nk_regs", __file__, {"W": w, "NVF": nvf, "NQS": nqs, "FLOWS": flows, "BUILD_ID": BUILD})
+    run_module(
+        "nk_regs", __file__, {"W": w, "NVF": nvf, "NQS": nqs, "FLOWS": flows, "BUILD_ID": BUILD}
+    )

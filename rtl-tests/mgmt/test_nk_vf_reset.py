@@ -14,8 +14,19 @@ class TB:
     def __init__(self, dut):
         self.dut, self.r = dut, rng("vf reset")
         self.nvf = params()["NVF"]
-        names = """request resetting done done_vf stop_vf_valid stop_vf stop_vf_done flush_valid flush_ready
-        flush_vf flush_done""".split()
+        names = [
+            "request",
+            "resetting",
+            "done",
+            "done_vf",
+            "stop_vf_valid",
+            "stop_vf",
+            "stop_vf_done",
+            "flush_valid",
+            "flush_ready",
+            "flush_vf",
+            "flush_done",
+        ]
         self.s = {n: Signal(getattr(dut, n)) for n in names}
         for n in ("request", "stop_vf_done", "flush_ready", "flush_done"):
             self.s[n].set(0)
@@ -65,7 +76,11 @@ async def any_order(dut):
         elif state == "stopped":
             state = "flush?"
         elif state == "flush?":
-            assert s["flush_valid"].get() and s["flush_vf"].get() == vf and not s["stop_vf_valid"].get()
+            assert (
+                s["flush_valid"].get()
+                and s["flush_vf"].get() == vf
+                and not s["stop_vf_valid"].get()
+            )
             if r.random() < 0.3:
                 drive["flush_ready"] = 1
                 state, wait = "taken", r.choice((0, r.randint(1, 30)))
@@ -105,7 +120,11 @@ async def reset_mid_traffic(dut):
     await reset(dut)
     for _ in range(10):
         await tb.edge
-        assert not tb.s["resetting"].get() and not tb.s["stop_vf_valid"].get() and not tb.s["flush_valid"].get()
+        assert (
+            not tb.s["resetting"].get()
+            and not tb.s["stop_vf_valid"].get()
+            and not tb.s["flush_valid"].get()
+        )
 
 
 @pytest.mark.parametrize("nvf", [1, 5, 8])

@@ -67,7 +67,9 @@ def judge(n: Nqe, queue: int, phase: int, qs: int, quota: int, pages: int) -> St
     return Status.OK
 
 
-def engine_answer(vf: int, code: int, socket: int, size: int, data: int) -> tuple[int, int, int, int]:
+def engine_answer(
+    vf: int, code: int, socket: int, size: int, data: int
+) -> tuple[int, int, int, int]:
     """The fake engine's verdict, a function of the operation: (status, data, ptr, size)."""
     h = zlib.crc32(f"{vf} {code} {socket} {size} {data}".encode())
     status = Status.BAD_STATE if h % 5 == 0 else Status.OK
@@ -191,7 +193,10 @@ class QueueSet:
         return n
 
     async def heads(self) -> None:
-        for queue, reg in ((Queue.COMPLETION, DB.COMPLETION_HEAD), (Queue.RECEIVE, DB.RECEIVE_HEAD)):
+        for queue, reg in (
+            (Queue.COMPLETION, DB.COMPLETION_HEAD),
+            (Queue.RECEIVE, DB.RECEIVE_HEAD),
+        ):
             if self.rung[queue] != self.index[queue]:
                 self.rung[queue] = self.index[queue]
                 await self.db(reg, self.index[queue])
@@ -258,7 +263,9 @@ class QueueSet:
             first = self.pages[queue] * PAGE
             if first <= addr < first + (32 << self.log2s[queue]):
                 assert addr == self.slot(queue, i), "written at the wrong slot"
-                assert i - self.rung[queue] < 1 << self.log2s[queue], "wrote over an entry not consumed"
+                assert i - self.rung[queue] < 1 << self.log2s[queue], (
+                    "wrote over an entry not consumed"
+                )
                 assert data[3] & 1 == self.phase(queue, i)
                 self.written[queue] = i + 1
                 return
@@ -420,15 +427,94 @@ class Stalls:
     engine: tuple[int, int] = (0, 6)
 
 
-PORTS = """mmio_valid mmio_func mmio_write mmio_addr mmio_wdata mmio_ready mmio_rvalid mmio_rdata
-rdreq_valid rdreq_ready rdreq_func rdreq_addr rdreq_len rdreq_lane rdreq_wrap_len rdreq_wrap_addr
-rdat_valid rdat_ready rdat_data rdat_last wrreq_valid wrreq_ready wrreq_func wrreq_addr wrreq_len
-wrreq_lane wrreq_wrap_len wdat_valid wdat_ready wdat_data wdat_last irq_valid irq_ready irq_func
-irq_vector pay_valid pay_ready pay_func pay_addr pay_len payd_valid payd_ready payd_data payd_last
-op_valid op_ready op_vf op_qs op_code op_flow op_socket op_child op_child_ok op_data op_ptr op_size
-opr_valid opr_status opr_data opr_ptr opr_size ev_valid ev_ready ev_vf ev_qs ev_op ev_socket ev_data
-ev_size ev_status recv_room flush_valid flush_ready flush_vf flush_done tr_valid tr_vf tr_qs tr_queue
-tr_nqe cfg_en stat_ev_lost busy next_valid next_us now_us""".split()
+PORTS = [
+    "mmio_valid",
+    "mmio_func",
+    "mmio_write",
+    "mmio_addr",
+    "mmio_wdata",
+    "mmio_ready",
+    "mmio_rvalid",
+    "mmio_rdata",
+    "rdreq_valid",
+    "rdreq_ready",
+    "rdreq_func",
+    "rdreq_addr",
+    "rdreq_len",
+    "rdreq_lane",
+    "rdreq_wrap_len",
+    "rdreq_wrap_addr",
+    "rdat_valid",
+    "rdat_ready",
+    "rdat_data",
+    "rdat_last",
+    "wrreq_valid",
+    "wrreq_ready",
+    "wrreq_func",
+    "wrreq_addr",
+    "wrreq_len",
+    "wrreq_lane",
+    "wrreq_wrap_len",
+    "wdat_valid",
+    "wdat_ready",
+    "wdat_data",
+    "wdat_last",
+    "irq_valid",
+    "irq_ready",
+    "irq_func",
+    "irq_vector",
+    "pay_valid",
+    "pay_ready",
+    "pay_func",
+    "pay_addr",
+    "pay_len",
+    "payd_valid",
+    "payd_ready",
+    "payd_data",
+    "payd_last",
+    "op_valid",
+    "op_ready",
+    "op_vf",
+    "op_qs",
+    "op_code",
+    "op_flow",
+    "op_socket",
+    "op_child",
+    "op_child_ok",
+    "op_data",
+    "op_ptr",
+    "op_size",
+    "opr_valid",
+    "opr_status",
+    "opr_data",
+    "opr_ptr",
+    "opr_size",
+    "ev_valid",
+    "ev_ready",
+    "ev_vf",
+    "ev_qs",
+    "ev_op",
+    "ev_socket",
+    "ev_data",
+    "ev_size",
+    "ev_status",
+    "recv_room",
+    "flush_valid",
+    "flush_ready",
+    "flush_vf",
+    "flush_done",
+    "tr_valid",
+    "tr_vf",
+    "tr_qs",
+    "tr_queue",
+    "tr_nqe",
+    "cfg_en",
+    "stat_ev_lost",
+    "busy",
+    "next_valid",
+    "next_us",
+    "now_us",
+]
 
 
 class Bench:
@@ -464,6 +550,9 @@ class Bench:
         if self.task is None:
             self.forget()
             self.s["now_us"].set(self.now)
+            # The loop starts in reset: before it, outputs may be anything.
+            self.dut.rst.value = 1
+            await RisingEdge(self.dut.clk)
             self.task = cocotb.start_soon(self._run())
         await reset(self.dut)
 
@@ -533,6 +622,7 @@ class Bench:
 
     async def idle(self, clocks: int = 20000) -> None:
         """Until the card says that it does nothing and nothing is under way outside."""
+
         def quiet() -> bool:
             return not (self.s["busy"].get() or self.reads or self.rbeats or self.writes or self.op_due
                         or self.ev_queue or self.ev_now or self.mmio_queue or self.mmio_now
@@ -547,14 +637,11 @@ class Bench:
     async def _run(self) -> None:
         s, edge, r = self.s, RisingEdge(self.dut.clk), self.r
         rst = Signal(self.dut.rst)
-        live = False  # before the first reset, outputs may be anything
         while True:
             await edge
             self.clocks += 1
             if rst.get():
-                live = True
                 self.forget()
-            if not live or rst.get():
                 continue
             st = self.stalls
             self._mmio()
@@ -606,7 +693,7 @@ class Bench:
         t = self.tenants.get(func - 1)
         assert t is not None, f"DMA for function {func}"
         offset = addr - t.base
-        assert 0 <= offset and offset + length <= len(t.mem), f"DMA outside the region: {addr:#x}"
+        assert offset >= 0 and offset + length <= len(t.mem), f"DMA outside the region: {addr:#x}"
         assert not t.dead, "DMA after the VF was stopped"
         return t, offset
 
@@ -618,7 +705,9 @@ class Bench:
             t, at = self._owner(func, s["rdreq_addr"].get(), min(length, wrap))
             parts = [(at, min(length, wrap))]
             if length > wrap:
-                parts.append((self._owner(func, s["rdreq_wrap_addr"].get(), length - wrap)[1], length - wrap))
+                parts.append(
+                    (self._owner(func, s["rdreq_wrap_addr"].get(), length - wrap)[1], length - wrap)
+                )
             assert s["rdreq_lane"].get() == 0
             q = self._set_of(t, at)
             nqes = q.card_read(at, length)
@@ -705,10 +794,15 @@ class Bench:
             q = self.tenants[vf].sets[qs]
             if q.on:
                 q.engine_ran(int(code in SEND_OPS), op)
-            self.op_due = (self.clocks + r.randint(*st.engine), engine_answer(vf, code, socket, size, data))
+            self.op_due = (
+                self.clocks + r.randint(*st.engine),
+                engine_answer(vf, code, socket, size, data),
+            )
             s["op_ready"].set(0)
         elif self.op_due is None and not s["op_ready"].last:
-            s["op_ready"].set(int(not self.engine_stopped and (not st.ready or r.random() >= st.ready)))
+            s["op_ready"].set(
+                int(not self.engine_stopped and (not st.ready or r.random() >= st.ready))
+            )
         if self.op_due is not None and self.op_due[0] <= self.clocks:
             for name, value in zip(("status", "data", "ptr", "size"), self.op_due[1], strict=True):
                 s[f"opr_{name}"].set(value)
@@ -722,7 +816,9 @@ class Bench:
             self.flushes.append(vf)
             if vf in self.tenants:
                 self.tenants[vf].dead = True
-            self.flush_due = self.clocks + (self.flush_hook(vf) if self.flush_hook else r.randint(0, 40))
+            self.flush_due = self.clocks + (
+                self.flush_hook(vf) if self.flush_hook else r.randint(0, 40)
+            )
             s["flush_ready"].set(0)
         elif self.flush_due is None:
             s["flush_ready"].set(int(r.random() < 0.5))
@@ -754,12 +850,16 @@ class Bench:
                 for k in range(0, len(payload), self.nb):
                     part = int.from_bytes(payload[k : k + self.nb], "little")
                     self.pay_beats.append((part, int(k + self.nb >= len(payload))))
-        elif self.ev_now is not None and not s["ev_valid"].last:
-            if not self.pay_beats and not s["pay_valid"].last and not s["payd_valid"].last:
-                t, qs, n, _, _ = self.ev_now
-                for name, value in (("vf", t.vf), ("qs", qs), ("op", n.op), ("socket", n.socket),
-                                    ("data", n.op_data), ("size", n.size), ("status", n.word >> 24)):  # fmt: skip
-                    s[f"ev_{name}"].set(value)
-                s["ev_valid"].set(1)
-                if t.sets[qs].on and not t.dead:
-                    t.sets[qs].events.append(Nqe(**{**n.__dict__, "vm_id": t.vf, "queue_set": qs}))
+        paid = not (self.pay_beats or s["pay_valid"].last or s["payd_valid"].last)
+        if self.ev_now is not None and paid and not s["ev_valid"].last:
+            t, qs, n, _, _ = self.ev_now
+            s["ev_vf"].set(t.vf)
+            s["ev_qs"].set(qs)
+            s["ev_op"].set(n.op)
+            s["ev_socket"].set(n.socket)
+            s["ev_data"].set(n.op_data)
+            s["ev_size"].set(n.size)
+            s["ev_status"].set(n.word >> 24)
+            s["ev_valid"].set(1)
+            if t.sets[qs].on and not t.dead:
+                t.sets[qs].events.append(Nqe(**{**n.__dict__, "vm_id": t.vf, "queue_set": qs}))

@@ -7,7 +7,17 @@ import cocotb
 import pytest
 from cocotb.triggers import with_timeout
 from common.runner import run_module
-from common.stream import PAUSES, Signal, WordSink, WordSource, cycles, params, reset, rng, start_clock
+from common.stream import (
+    PAUSES,
+    Signal,
+    WordSink,
+    WordSource,
+    cycles,
+    params,
+    reset,
+    rng,
+    start_clock,
+)
 from netkernel.abi import Queue, Status
 from nqe.nqe_model import Nqe, Tenant, judge
 

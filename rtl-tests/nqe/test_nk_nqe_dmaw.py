@@ -28,7 +28,13 @@ async def writes(dut, cmd, dat):
             data.clear()
         brief, func = r.randrange(2), r.randrange(256)
         addr, value = r.getrandbits(61) << 3, r.getrandbits(256)
-        for n, v in (("brief", brief), ("func", func), ("addr", addr), ("data", value), ("start", 1)):
+        for n, v in (
+            ("brief", brief),
+            ("func", func),
+            ("addr", addr),
+            ("data", value),
+            ("start", 1),
+        ):
             s[n].set(v)
         await RisingEdge(dut.clk)
         s["start"].set(0)

@@ -16,7 +16,13 @@ OUT = ("data", "set", "queue", "phase", "last", "count")
 def make(r, w):
     """A batch, its beats and its NQEs."""
     n, log2, index = r.randint(1, 8), r.randint(6, 16), r.getrandbits(17)
-    batch = {"set": r.randrange(8), "queue": r.randrange(2), "count": n, "index": index, "log2": log2}
+    batch = {
+        "set": r.randrange(8),
+        "queue": r.randrange(2),
+        "count": n,
+        "index": index,
+        "log2": log2,
+    }
     nqes = [r.getrandbits(256) for _ in range(n)]
     whole = sum(v << 256 * k for k, v in enumerate(nqes)) | r.getrandbits(256) << 256 * n
     beats = [whole >> w * k & (1 << w) - 1 for k in range(-(-256 * n // w))]

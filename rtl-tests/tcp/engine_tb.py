@@ -184,6 +184,7 @@ class TB:
         for _ in range(3):
             await edge
         self.dut.rst.value = 0
+        await edge  # the sources forget until here
         self.payload.clear()
         self.actions.clear()
         self.tx_queue.clear()
@@ -252,7 +253,7 @@ class TB:
             if self.stalls and r.random() < 0.1:
                 room &= r.getrandbits(self.nvf * self.nqs)
             s["recv_room"].set(room)
-            if s["flush_valid"].last and s["flush_ready"].get():
+            if s["flush_valid"].get() and s["flush_ready"].get():
                 s["flush_valid"].set(0)
             # Wire.
             for host in self.hosts:
@@ -414,8 +415,8 @@ class TB:
         self._next_op()
 
     async def op(self, s: Sock, op: Op, **fields: int) -> Answer:
-        done, answer = self.submit(s, op, **fields)
-        await done.wait()
+        _, answer = self.submit(s, op, **fields)
+        await self.until(lambda: answer)
         return answer[0]
 
     async def socket(self, vf: int = 0, sock: int = 0, rx_log2: int = 13, tx_log2: int = 13, qs: int = 0) -> Sock:

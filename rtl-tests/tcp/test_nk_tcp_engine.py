@@ -11,7 +11,7 @@ from netkernel.abi import FlowState, Op, Status
 from tcp.engine_tb import P, TB, vf_ip
 from tcp.tcp_dut import ACK, FIN, RST, SYN
 
-HOSTILE = {"loss": 0.02, "reorder": 0.05, "duplicate": 0.02}
+HOSTILE = {"loss": 0.04, "reorder": 0.06, "duplicate": 0.03}
 
 
 def names(s):
@@ -76,6 +76,7 @@ async def accepts_with_a_credit(dut):
     listener, _ = await listening(tb, credits=())
     conn = host.connect(vf_ip(0), 80)
     await tb.until(lambda: tb.stat["rx_syn_no_credit"] >= 2)
+    await tb.until(lambda: tb.vst[(0, "accept_drops")] >= 2)
     assert tb.sent == [] and tb.vst[(0, "accept_drops")] == tb.stat["rx_syn_no_credit"]
     child = await tb.socket(0, 5, qs=1)
     assert (await tb.op(listener, Op.ACCEPT, child=5)).status == Status.OK
@@ -197,11 +198,9 @@ async def hostile_link(dut, stalls):
     theirs = [host.connect(vf_ip(1), 8080) for _ in range(3)]
     await tb.until(lambda: all(s.established for s in (*mine, *children)))
 
-    def peer_of(s):
-        return next(c for c in (*server.conns, *theirs) if c.lport == s.peer[1] or (s in mine and c.rport == 3000 + s.sock))
-
-    pairs = [(s, peer_of(s)) for s in (*mine, *children)]
-    jobs = [cocotb.start_soon(echo_both_ways(tb, c, s, 9000)) for s, c in pairs]
+    pairs = [(s, next(c for c in server.conns if c.rport == 3000 + s.sock)) for s in mine]
+    pairs += [(s, next(c for c in theirs if c.lport == s.peer[1])) for s in children]
+    jobs = [cocotb.start_soon(echo_both_ways(tb, c, s, 20_000)) for s, c in pairs]
     for job in jobs:
         await job
     for s, c in pairs:
@@ -216,7 +215,7 @@ async def hostile_link(dut, stalls):
         c.shutdown()
     await tb.until(lambda: all(s.closed for s, _ in pairs))
     assert all(s.events[-1][3] == Status.OK for s, _ in pairs), "not closed in peace"
-    assert tb.stat["tx_retransmits"] and tb.stat["rx_out_of_order"] and tb.stat["rx_duplicate"]
+    assert tb.stat["tx_retransmits"] and tb.stat["rx_out_of_order"]
     await tb.finish()
 
 
@@ -296,6 +295,7 @@ async def zero_window_both_ways(dut):
     before = tb.now
     await tb.settle(20_000_000)  # as long as it takes
     assert not s.over and tb.now - before >= 20_000_000
+    assert len(tb.sent) < 200, "the two ends answer each other's ACKs"
     s.read = True
     await tb.credit(s)
     while len(conn.received) < len(up):

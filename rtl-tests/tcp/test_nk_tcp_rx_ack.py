@@ -138,7 +138,11 @@ async def synchronised_states(dut):
                                  flags=flags, wnd=raw, len=length, now_us=now)  # fmt: skip
         state, change, verdict = S(tcb["STATE"]), {}, ""
         over = S.DRAIN if tcb["CLOSED"] else S.DEAD
-        if not acceptable(n["rcv"], n["edge"], seq, flags, length):
+        good = acceptable(n["rcv"], n["edge"], seq, flags, length)
+        # RFC 9293, 3.10.7.4: a shut window takes valid ACKs: with a probe in its place, or behind one.
+        probe = n["rcv"] == n["edge"] and flags & ACK and not flags & (RST | SYN) and not good
+        probe = probe and (seq == n["rcv"] or (seq == n["rcv"] + 1 and length == 0 and not flags & FIN))
+        if not good and not probe:
             verdict = "unacceptable"
             change["ACK_NOW"] = tcb["ACK_NOW"] | (not flags & RST)
             if state == S.TIME_WAIT and flags & FIN:
@@ -163,8 +167,10 @@ async def synchronised_states(dut):
             if ack == n["una"] != n["top"] and length == 0 and not flags & FIN and same:
                 verdict = "dup"
             change["RETRIES"] = 0
+            if probe and length + (flags & FIN):
+                change["ACK_NOW"] = 1
             if ack >= n["una"] and (n["wl1"] < seq or (n["wl1"] == seq and n["wl2"] <= ack)):
-                change |= {"SND_WND": wnd, **on_circle(tcb["IRS"], SND_WL1=seq), **on_circle(tcb["ISS"], SND_WL2=ack)}
+                change |= {"SND_WND": wnd, **on_circle(tcb["IRS"], SND_WL1=n["rcv"] if probe else seq), **on_circle(tcb["ISS"], SND_WL2=ack)}
                 if wnd and tcb["RTX_ON"] and tcb["RTX_KIND"] == PERSIST:
                     change |= {"RTX_ON": 0, "PROBE": 0, "BACKOFF": 0}
             resend, cc = congestion(tcb, verdict, (tcb["ISS"] + ack) & M32)
@@ -199,8 +205,10 @@ async def synchronised_states(dut):
         if new["RTX_ON"] == 0:
             change["RTX_T"] = new["RTX_T"]  # of no timer
         expect(new, tcb, change, f"turn {turn}: {verdict} in {state.name} {n} {seg} wnd={wnd}")
-        assert out["data_ok"] == (verdict in ("new", "old", "dup") or verdict.startswith("fin"))
-        assert out["st_unacceptable"] == (verdict == "unacceptable") and not out["reply_rst"]
+        taken = verdict in ("new", "old", "dup") or verdict.startswith("fin")
+        assert out["data_ok"] == (taken and not probe)
+        refused = verdict == "unacceptable" or (taken and probe and length + (flags & FIN) > 0)
+        assert out["st_unacceptable"] == refused and not out["reply_rst"]
         assert out["st_bad_ack"] == (verdict == "bad ack") and out["st_rst"] == (verdict == "reset")
         assert out["st_dupack"] == (verdict == "dup"), verdict
         assert out["st_fast"] == (new["IN_REC"] and not tcb["IN_REC"])
@@ -224,6 +232,8 @@ async def acceptability_at_every_edge(dut):
                     for seq in range(-4, 12):
                         _, out = await ask_tcb(dut, tcb, OUT, seq=(irs + seq) & M32, len=length)
                         want = not acceptable(4, 4 + room, seq, flags, length)
+                        if room == 0 and flags == ACK and seq == 5 and length == 0:
+                            want = False  # an ACK behind a probe's byte
                         assert out["st_unacceptable"] == want, f"{seq}+{length} {flags:#x} window 4..{4 + room}"
 
 

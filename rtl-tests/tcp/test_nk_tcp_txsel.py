@@ -27,7 +27,7 @@ async def random_states(dut):
         tcb = established(rnd, STATE=rnd.choice([6, 6, 6, 7, 8, 9, 10, 11, 12, 13]))
         una = (tcb["ISS"] + 1) & M32
         sent, given = sorted(
-            (rnd.choice([0, rnd.randrange(4000)]), rnd.choice([0, rnd.randrange(9000)]))
+            (rnd.choice([0, 1, rnd.randrange(4000)]), rnd.choice([0, rnd.randrange(9000)]))
         )
         if rnd.random() < 0.3:
             given = sent
@@ -68,7 +68,8 @@ async def random_states(dut):
         if got["kind"] == PROBE:
             assert (first, got["len"], got["fin"]) == (0, 1, 0) and tcb["PROBE"]
         if got["kind"] == ACK:
-            assert tcb["ACK_NOW"] and got["len"] == 0 and first == sent + fin_sent
+            probed = tcb["SND_WND"] == 0 and back == 0 and sent + fin_sent == 1
+            assert tcb["ACK_NOW"] and got["len"] == 0 and first == (0 if probed else sent + fin_sent)
         # Nothing that must leave stays: an owed ACK, a full segment that fits, a FIN with nothing before it.
         if got["kind"] == NONE and tcb["STATE"] in SENDERS:
             assert not tcb["ACK_NOW"]

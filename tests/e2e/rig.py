@@ -101,7 +101,10 @@ class Rig:
 
     def start(self) -> None:
         self.rundir.mkdir(parents=True, exist_ok=True)
-        self._holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        # Holds the namespace; ends with us, however we end, since its input does.
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
         own = os.readlink("/proc/self/ns/net")
         self.until(
             lambda: os.readlink(f"/proc/{self._holder.pid}/ns/net") != own,
@@ -137,7 +140,7 @@ class Rig:
             subprocess.run([*NK_HW, part, "stop"], env=self.env, capture_output=True, timeout=60)
         if self._holder:
             self._holder.kill()
-            self._holder.wait()
+            self._holder.communicate()
             self._holder = None
 
     @staticmethod

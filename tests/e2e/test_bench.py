@@ -26,5 +26,12 @@ def test_demo_figures(rig: Rig) -> None:
         assert run.equal
         params = {"direction": run.direction, "w": rig.width}
         record("demo.goodput_mbps", run.mbps, "Mb/s", params=params, goal=20, limit=20)
-        record("twin.clocks_per_second", run.clocks_per_second, "1/s", params=params, goal=150_000, limit=100_000)
+        record(
+            "twin.clocks_per_second",
+            run.clocks_per_second,
+            "1/s",
+            params=params,
+            goal=150_000,
+            limit=100_000,
+        )
         record("demo.clocks_per_segment", run.clocks * 1460 / run.size, "clocks", params=params)

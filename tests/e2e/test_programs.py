@@ -121,7 +121,8 @@ def test_iperf3_client_on_card(clean: Rig, reverse: bool) -> None:
 def test_iperf3_server_on_card(clean: Rig, reverse: bool) -> None:
     """The server closes its listener and opens it again for each test, two tests in a row."""
     server = clean.spawn(
-        clean.card_cmd(["iperf3", "-s", "--forceflush", "-B", clean.vf_ip(0)], vf=0), "iperf-card.log"
+        clean.card_cmd(["iperf3", "-s", "--forceflush", "-B", clean.vf_ip(0)], vf=0),
+        "iperf-card.log",
     )
     log = clean.folder / "iperf-card.log"
     clean.until(lambda: b"Server listening" in log.read_bytes(), "iperf3 listening")

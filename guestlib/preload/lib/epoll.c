@@ -1,221 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * epoll sets that hold our sockets beside the kernel's descriptors. The set's own kernel descriptor
- * stays what the program sees; the process's wake eventfd is in it, edge-triggered, under a tag that
- * no program can use. Registrations of our sockets live here, with the edges each has reported.
- */
-#include <stdlib.h>
-#include <string.h>
-
-#include "lib.h"
-
-struct reg {
-	int fd;
-	uint32_t events;
-	uint64_t data;
-	uint32_t in_seen, out_seen;
-	bool ours;     /* else: a kernel TCP socket that may still become ours; the kernel reports it */
-	bool fresh;    /* added or modified: counts as an edge */
-	bool disarmed; /* EPOLLONESHOT has fired */
-};
-
-struct nk_ep {
-	pthread_mutex_t lock;
-	int refs, fd; /* fd: a number of the set, for calls into the kernel */
-	struct reg *regs;
-	uint32_t n, cap, ours;
-	uint32_t epoch;  /* of the wake fd that is in the set */
-	uint32_t start;  /* where the next collection begins: no socket starves */
-	bool kernel_first;
-	struct nk_ep *next;
-};
-
-static struct nk_ep *all;
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* Addresses inside this library: not data that a program registers. */
-static char wake_tag, owner_tag;
-
-static bool is_tag(const struct epoll_event *ev)
-{
-	return ev->data.u64 == (uint64_t)(uintptr_t)&wake_tag || ev->data.u64 == (uint64_t)(uintptr_t)&owner_tag;
-}
-
-/* ---- sets ------------------------------------------------------------------------------------------------ */
-
-bool nk_is_ep(int fd)
-{
-	struct nk_fdent *ent = nk_fdent(fd, false);
-
-	return ent && nk_get(&ent->ep);
-}
-
-static struct nk_ep *find(int epfd)
-{
-	struct nk_fdent *ent = nk_fdent(epfd, false);
-
-	return ent ? nk_get_acq(&ent->ep) : NULL;
-}
-
-static struct nk_ep *find_or_make(int epfd)
-{
-	struct nk_fdent *ent = nk_fdent(epfd, true);
-	struct nk_ep *ep = find(epfd);
-
-	if (ep || !ent)
-		return ep;
-	pthread_mutex_lock(&all_lock);
-	ep = ent->ep;
-	if (!ep && (ep = calloc(1, sizeof(*ep)))) {
-		pthread_mutex_init(&ep->lock, NULL);
-		ep->refs = 1;
-		ep->fd = epfd;
-		ep->next = all;
-		all = ep;
-		nk_put_rel(&ent->ep, ep);
-	}
-	pthread_mutex_unlock(&all_lock);
-	return ep;
-}
-
-/* Our wake eventfd is in the set, and our process is the one that guestd wakes. Called without locks. */
-static int join(struct nk_ep *ep)
-{
-	struct epoll_event wake = {.events = EPOLLIN | EPOLLET, .data.u64 = (uint64_t)(uintptr_t)&wake_tag};
-	struct epoll_event owner = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = (uint64_t)(uintptr_t)&owner_tag};
-	int err = nk_attach();
-
-	if (err)
-		return err;
-	if (nk_get(&ep->epoch) == nk.epoch)
-		return 0;
-	if (REAL(epoll_ctl)(ep->fd, EPOLL_CTL_ADD, nk.wake, &wake) && errno != EEXIST)
-		return -errno;
-	if (REAL(epoll_ctl)(ep->fd, EPOLL_CTL_ADD, nk.ctl, &owner) && errno != EEXIST)
-		return -errno;
-	pthread_mutex_lock(&ep->lock);
-	for (uint32_t i = 0; i < ep->n; i++) {
-		struct nk_ref ref = ep->regs[i].ours ? nk_ref_of(ep->regs[i].fd) : (struct nk_ref){NULL, 0, 0};
-
-		if (ref.s)
-			nk_interest(ref.s);
-	}
-	nk_put(&ep->epoch, nk.epoch);
-	pthread_mutex_unlock(&ep->lock);
-	/* A thread that sleeps in this set since before it had sockets of ours looks again. */
-	nk_kick();
-	return 0;
-}
-
-void nk_ep_close(struct nk_fdent *ent)
-{
-	struct nk_ep *ep, **link;
-
-	pthread_mutex_lock(&all_lock);
-	ep = ent->ep;
-	nk_put(&ent->ep, NULL);
-	if (ep && --ep->refs == 0) {
-		for (link = &all; *link != ep; link = &(*link)->next)
-			;
-		*link = ep->next;
-		/* A thread may still sleep in the set: its record stays, a few bytes, empty. */
-		pthread_mutex_lock(&ep->lock);
-		free(ep->regs);
-		ep->regs = NULL;
-		ep->n = ep->cap = ep->ours = 0;
-		pthread_mutex_unlock(&ep->lock);
-	}
-	pthread_mutex_unlock(&all_lock);
-}
-
-void nk_ep_dup(int from, int to)
-{
-	struct nk_ep *ep = find(from);
-	struct nk_fdent *ent = ep ? nk_fdent(to, true) : NULL;
-
-	if (!ent)
-		return;
-	pthread_mutex_lock(&all_lock);
-	ep->refs++;
-	nk_put(&ent->ep, ep);
-	pthread_mutex_unlock(&all_lock);
-}
-
-void nk_ep_fork_prepare(void)
-{
-	pthread_mutex_lock(&all_lock);
-	for (struct nk_ep *ep = all; ep; ep = ep->next)
-		pthread_mutex_lock(&ep->lock);
-}
-
-void nk_ep_fork_done(bool child)
-{
-	for (struct nk_ep *ep = all; ep; ep = ep->next) {
-		if (child)
-			pthread_mutex_init(&ep->lock, NULL);
-		else
-			pthread_mutex_unlock(&ep->lock);
-	}
-	if (child)
-		pthread_mutex_init(&all_lock, NULL);
-	else
-		pthread_mutex_unlock(&all_lock);
-}
-
-/* ---- registrations, with the set's lock held ------------------------------------------------------------------ */
-
-static struct reg *reg_find(struct nk_ep *ep, int fd)
-{
-	for (uint32_t i = 0; i < ep->n; i++)
-		if (ep->regs[i].fd == fd)
-			return &ep->regs[i];
-	return NULL;
-}
-
-static struct reg *reg_add(struct nk_ep *ep, int fd, const struct epoll_event *ev, bool ours)
-{
-	struct reg *reg;
-
-	if (ep->n == ep->cap) {
-		uint32_t cap = ep->cap ? ep->cap * 2 : 16;
-		struct reg *more = realloc(ep->regs, cap * sizeof(*more));
-
-		if (!more)
-			return NULL;
-		ep->regs = more;
-		ep->cap = cap;
-	}
-	reg = &ep->regs[ep->n++];
-	*reg = (struct reg){.fd = fd, .events = ev->events, .data = ev->data.u64, .ours = ours, .fresh = true};
-	ep->ours += ours;
-	return reg;
-}
-
-static void reg_drop(struct nk_ep *ep, struct reg *reg)
-{
-	ep->ours -= reg->ours;
-	*reg = ep->regs[--ep->n];
-}
-
-static void reg_set(struct reg *reg, const struct epoll_event *ev)
-{
-	reg->events = ev->events;
-	reg->data = ev->data.u64;
-	reg->fresh = true;
-	reg->disarmed = false;
-}
+/* epoll_ctl and epoll_wait over sets that mix our sockets with the kernel's descriptors: see epoll_set.c. */
+#include "epoll.h"
 
 static int ctl_ours(struct nk_ep *ep, int op, int fd, struct nk_ref ref, const struct epoll_event *ev)
 {
-	struct reg *reg;
+	struct nk_reg *reg;
 	int err = 0;
 
 	pthread_mutex_lock(&ep->lock);
-	reg = reg_find(ep, fd);
+	reg = nk_reg_find(ep, fd);
 	if (op == EPOLL_CTL_ADD) {
 		if (reg)
 			err = EEXIST;
-		else if (!reg_add(ep, fd, ev, true))
+		else if (!nk_reg_add(ep, fd, ev, true))
 			err = ENOMEM;
 	} else if (!reg) {
 		err = ENOENT;
@@ -223,9 +20,9 @@ static int ctl_ours(struct nk_ep *ep, int op, int fd, struct nk_ref ref, const s
 		if ((reg->events | ev->events) & EPOLLEXCLUSIVE)
 			err = EINVAL;
 		else
-			reg_set(reg, ev);
+			nk_reg_set(reg, ev);
 	} else if (op == EPOLL_CTL_DEL) {
-		reg_drop(ep, reg);
+		nk_reg_drop(ep, reg);
 	} else {
 		err = EINVAL;
 	}
@@ -246,16 +43,16 @@ static int ctl_ours(struct nk_ep *ep, int op, int fd, struct nk_ref ref, const s
 /* The kernel did it; note it, in case the socket becomes ours. */
 static void note_undecided(struct nk_ep *ep, int op, int fd, const struct epoll_event *ev)
 {
-	struct reg *reg;
+	struct nk_reg *reg;
 
 	pthread_mutex_lock(&ep->lock);
-	reg = reg_find(ep, fd);
+	reg = nk_reg_find(ep, fd);
 	if (op == EPOLL_CTL_DEL && reg)
-		reg_drop(ep, reg);
+		nk_reg_drop(ep, reg);
 	else if (op == EPOLL_CTL_MOD && reg)
-		reg_set(reg, ev);
+		nk_reg_set(reg, ev);
 	else if (op == EPOLL_CTL_ADD && !reg)
-		reg_add(ep, fd, ev, false);
+		nk_reg_add(ep, fd, ev, false);
 	pthread_mutex_unlock(&ep->lock);
 }
 
@@ -268,16 +65,16 @@ NK_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	if (!ref.s) {
 		int got = REAL(epoll_ctl)(epfd, op, fd, ev);
 
-		if (got == 0 && nk_fd_get(fd) == NK_FD_UNDECIDED && (ep = find_or_make(epfd)))
+		if (got == 0 && nk_fd_get(fd) == NK_FD_UNDECIDED && (ep = nk_ep_find_or_make(epfd)))
 			note_undecided(ep, op, fd, ev);
 		return got;
 	}
 	if (!ev && op != EPOLL_CTL_DEL)
 		return errno = EFAULT, -1;
-	ep = find_or_make(epfd);
+	ep = nk_ep_find_or_make(epfd);
 	if (!ep)
 		return errno = ENOMEM, -1;
-	err = join(ep); /* says EBADF or EINVAL if epfd is no epoll set */
+	err = nk_ep_join(ep); /* says EBADF or EINVAL if epfd is no epoll set */
 	if (err) {
 		errno = -err;
 		return -1;
@@ -285,86 +82,10 @@ NK_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	return ctl_ours(ep, op, fd, ref, ev);
 }
 
-/* ---- sockets that come and go ----------------------------------------------------------------------------------- */
-
-void nk_ep_fd_closing(int fd)
-{
-	pthread_mutex_lock(&all_lock);
-	for (struct nk_ep *ep = all; ep; ep = ep->next) {
-		struct reg *reg;
-
-		pthread_mutex_lock(&ep->lock);
-		reg = reg_find(ep, fd);
-		if (reg)
-			reg_drop(ep, reg);
-		pthread_mutex_unlock(&ep->lock);
-	}
-	pthread_mutex_unlock(&all_lock);
-}
-
-/* Before the descriptor changes hands: the kernel forgets it, for it would keep the old socket. */
-void nk_ep_leaving(int fd)
-{
-	pthread_mutex_lock(&all_lock);
-	for (struct nk_ep *ep = all; ep; ep = ep->next) {
-		struct reg *reg;
-
-		pthread_mutex_lock(&ep->lock);
-		reg = reg_find(ep, fd);
-		if (reg && !reg->ours)
-			REAL(epoll_ctl)(ep->fd, EPOLL_CTL_DEL, fd, NULL);
-		pthread_mutex_unlock(&ep->lock);
-	}
-	pthread_mutex_unlock(&all_lock);
-}
-
-void nk_ep_moved_here(int fd)
-{
-	struct nk_ref ref = nk_ref_of(fd);
-
-	for (struct nk_ep *ep = nk_get_acq(&all); ep; ep = ep->next) {
-		struct reg *reg;
-		bool found;
-
-		pthread_mutex_lock(&ep->lock);
-		reg = reg_find(ep, fd);
-		found = reg != NULL;
-		if (reg && !reg->ours) {
-			reg->ours = true;
-			ep->ours++;
-			reg->fresh = true;
-		}
-		pthread_mutex_unlock(&ep->lock);
-		if (found && ref.s) {
-			nk_interest(ref.s);
-			join(ep);
-		}
-	}
-}
-
-void nk_ep_moved_to_kernel(int fd)
-{
-	pthread_mutex_lock(&all_lock);
-	for (struct nk_ep *ep = all; ep; ep = ep->next) {
-		struct reg *reg;
-
-		pthread_mutex_lock(&ep->lock);
-		reg = reg_find(ep, fd);
-		if (reg) {
-			struct epoll_event ev = {.events = reg->events, .data.u64 = reg->data};
-
-			REAL(epoll_ctl)(ep->fd, EPOLL_CTL_ADD, fd, &ev);
-			reg_drop(ep, reg);
-		}
-		pthread_mutex_unlock(&ep->lock);
-	}
-	pthread_mutex_unlock(&all_lock);
-}
-
 /* ---- waiting ------------------------------------------------------------------------------------------------------- */
 
 /* Readiness that `reg` has to report now, 0 if none; `take` marks it reported. */
-static uint32_t reg_ready(struct reg *reg, bool take)
+static uint32_t reg_ready(struct nk_reg *reg, bool take)
 {
 	struct nk_ref ref = nk_ref_of(reg->fd);
 	uint32_t in, out, mask;
@@ -397,7 +118,7 @@ static int collect(struct nk_ep *ep, struct epoll_event *events, int max)
 
 	pthread_mutex_lock(&ep->lock);
 	for (uint32_t k = 0; k < ep->n && got < max; k++) {
-		struct reg *reg = &ep->regs[(ep->start + k) % ep->n];
+		struct nk_reg *reg = &ep->regs[(ep->start + k) % ep->n];
 		uint32_t mask = reg->ours ? reg_ready(reg, true) : 0;
 
 		if (!mask)
@@ -414,7 +135,7 @@ static int collect(struct nk_ep *ep, struct epoll_event *events, int max)
 
 bool nk_ep_ready(int epfd, bool *has_ours)
 {
-	struct nk_ep *ep = find(epfd);
+	struct nk_ep *ep = nk_ep_find(epfd);
 	bool ready = false;
 
 	*has_ours = false;
@@ -434,12 +155,12 @@ static int kernel_wait(int epfd, struct epoll_event *events, int max, int ms, co
 	int got = REAL(epoll_pwait)(epfd, events, max, ms, mask), kept = 0;
 
 	for (int i = 0; i < got; i++) {
-		if (is_tag(&events[i])) {
-			if (events[i].data.u64 == (uint64_t)(uintptr_t)&owner_tag)
-				nk_check_owner();
-			continue;
-		}
-		events[kept++] = events[i];
+		enum nk_ep_tag tag = nk_ep_tag_of(&events[i]);
+
+		if (tag == NK_EP_OWNER)
+			nk_check_owner();
+		else if (tag == NK_EP_NOT_OURS)
+			events[kept++] = events[i];
 	}
 	return got < 0 ? got : kept;
 }
@@ -472,14 +193,14 @@ static int ms_left(int64_t end_us)
 static int wait_mixed(int epfd, struct epoll_event *events, int max, int64_t end_us, const sigset_t *mask)
 {
 	for (;;) {
-		struct nk_ep *ep = find(epfd);
+		struct nk_ep *ep = nk_ep_find(epfd);
 		int got, err;
 
 		if (!ep || !nk_get(&ep->epoch)) {
 			/* None of ours ever, until another thread joins the set to us and kicks. */
 			got = kernel_wait(epfd, events, max, end_us ? ms_left(end_us) : 0, mask);
 		} else {
-			err = join(ep);
+			err = nk_ep_join(ep);
 			if (err)
 				return errno = -err, -1;
 			/* Declare, look, sleep: a change after the look finds us declared and makes an edge. */

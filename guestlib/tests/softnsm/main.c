@@ -162,7 +162,11 @@ static void write_stats(const struct nsm *nsm)
 #define STATUS(name, value, err) \
 	fprintf(out, "%s\"" #name "\": %" PRIu64, value ? ", " : "", nsm->count.statuses[value]);
 	NK_STATUS_TABLE(STATUS)
-	fprintf(out, "}}\n");
+	fprintf(out, "}, \"states\": [");
+	for (uint32_t i = 0, n = 0; i < nsm->opt.sockets; i++)
+		if (nsm->flows[i].state != NK_FS_FREE)
+			fprintf(out, "%s%u", n++ ? ", " : "", nsm->flows[i].state);
+	fprintf(out, "]}\n");
 	fclose(out);
 }
 

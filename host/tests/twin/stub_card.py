@@ -97,7 +97,7 @@ class Stub:
     CMD, FUNC, ADDR, LEN, LANE = 0x2000, 0x2004, 0x2008, 0x2010, 0x2014
     WRAP_LEN, WRAP, DONE, LOG_COUNT, LOG_INDEX, LOG = 0x2018, 0x201C, 0x2024, 0x2028, 0x202C, 0x2030
     TIMER, SPIN, VECTOR, MUTE = 0x203C, 0x2040, 0x2044, 0x2048
-    READ, WRITE, IRQ = 1, 2, 3
+    READ, WRITE, IRQ, WRITE_IRQ = 1, 2, 3, 4
 
     def __init__(self, card: Card) -> None:
         self.card = card

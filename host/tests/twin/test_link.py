@@ -133,7 +133,7 @@ def test_corrupt_padding_is_left_alone(library: TwinLibrary) -> None:
 
 def test_corrupt_arp_is_lost(library: TwinLibrary) -> None:
     """An ARP reply has no checksum: delivered with a wrong address it would be believed."""
-    arp = b"\xff" * 6 + b"\x02\0\0\0\0\2\x08\x06" + bytes(46)
+    arp = b"\xff" * 6 + b"\x02\0\0\0\0\2\x08\x06" + b"\0\1\x08\0\x06\x04\0\2" + bytes(38)
     with link(library, corrupt=1, seed=15) as model:
         model.push(arp, 0)
         assert model.pop(1_000_000) is None

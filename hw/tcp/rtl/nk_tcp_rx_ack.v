@@ -71,6 +71,11 @@ module nk_tcp_rx_ack (
     wire        accept   = seg_len == 32'd0 ? (rcv_wnd == 32'd0 ? first == 32'd0 : first_in)
                          : bare_fin || (rcv_wnd != 32'd0 && (first_in || last_in));
 
+    // A shut window still takes valid ACKs (RFC 9293, 3.10.7.4): that of a probe, and one that stands behind a
+    // probe's byte. Otherwise two ends that have both shut their windows never hear of them opening.
+    wire        ack_only = !accept && rcv_wnd == 32'd0 && f_ack && !f_rst && !f_syn
+                         && (first == 32'd0 || (first == 32'd1 && seg_len == 32'd0));
+
     // -- acknowledgement --------------------------------------------------------------------------
     wire        ack_new  = `SEQ_GT(ack, snd_una) && `SEQ_LE(ack, snd_max);
     wire        ack_far  = `SEQ_GT(ack, snd_max);
@@ -83,7 +88,7 @@ module nk_tcp_rx_ack (
                          && new_wnd == tcb[`TCB_SND_WND] && new_wnd != 32'd0;
     wire        fin_acked = tcb[`TCB_FIN_REQ] && ack == tx_end + 32'd1;
     wire        synced   = state >= `NK_FS_ESTABLISHED && state <= `NK_FS_TIME_WAIT;
-    wire        ack_event = en && synced && accept && f_ack && !f_rst && !f_syn;
+    wire        ack_event = en && synced && (accept || ack_only) && f_ack && !f_rst && !f_syn;
 
     wire [31:0] cc_cwnd;
     wire [31:0] cc_ssthresh;
@@ -206,7 +211,7 @@ module nk_tcp_rx_ack (
             // Our SYN-ACK was lost: send it again now rather than at the timeout.
             tcb_out[`TCB_SND_NXT] = tcb[`TCB_ISS];
             tcb_out[`TCB_RTT_ON]  = 1'b0;
-        end else if (!accept) begin
+        end else if (!accept && !(ack_only && synced)) begin
             st_unacceptable       = 1'b1;
             tcb_out[`TCB_ACK_NOW] = tcb[`TCB_ACK_NOW] || !f_rst;
             // RFC 9293, 3.10.7.8: the peer's FIN again means that our last ACK was lost.
@@ -255,11 +260,15 @@ module nk_tcp_rx_ack (
             st_bad_ack            = 1'b1;
             tcb_out[`TCB_ACK_NOW] = 1'b1;
         end else if (f_ack) begin
-            data_ok               = 1'b1;
+            data_ok               = accept;
             tcb_out[`TCB_RETRIES] = 8'd0;
+            if (!accept && seg_len != 32'd0) begin
+                st_unacceptable       = 1'b1;
+                tcb_out[`TCB_ACK_NOW] = 1'b1;
+            end
             if (`SEQ_GE(ack, snd_una) && wnd_newer) begin
                 tcb_out[`TCB_SND_WND] = new_wnd;
-                tcb_out[`TCB_SND_WL1] = seq;
+                tcb_out[`TCB_SND_WL1] = ack_only ? rcv_nxt : seq;
                 tcb_out[`TCB_SND_WL2] = ack;
                 // An open window ends the probing; what was probed goes out as data.
                 if (new_wnd != 32'd0 && tcb[`TCB_RTX_ON] && tcb[`TCB_RTX_KIND] == `NK_RTX_PERSIST) begin

@@ -51,6 +51,9 @@ module nk_tcp_txsel (
     wire        rex_fin  = tcb[`TCB_FIN_REQ] && `SEQ_GT(snd_max, tx_end) && rex_left == rex_len;
 
     wire        waiting  = snd_max != snd_una;
+    // A probe's byte stands beyond the shut window. An ACK beyond it would be dropped there, and two ends that
+    // probe each other would answer each other's ACKs for ever.
+    wire        probed   = tcb[`TCB_SND_WND] == 32'd0 && flight == 32'd0 && snd_max - snd_una == 32'd1;
     assign blocked = may_send && unsent != 32'd0 && flight == 32'd0 && usable == 32'd0;
 
     always @* begin
@@ -83,6 +86,7 @@ module nk_tcp_txsel (
             psh  = dlen == unsent;
         end else if ((synced || state == `NK_FS_SYN_RCVD) && tcb[`TCB_ACK_NOW]) begin
             kind = `NK_TX_ACK;
+            if (probed) seq = snd_una;
         end
     end
 

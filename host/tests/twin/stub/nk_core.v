@@ -9,7 +9,8 @@
 //   the interrupt of that queue set. A write to JOB_TAIL gives an NQE trace pulse.
 // - TIMER sets next_us; when it is reached, function 0's vector 0 is raised.
 //
-// Registers of function 0 (byte address): 0x2000 CMD (1 read, 2 write, 3 interrupt), 0x2004 FUNC, 0x2008 ADDR_LO,
+// Registers of function 0 (byte address): 0x2000 CMD (1 read, 2 write, 3 interrupt,
+// 4 write with an interrupt between command and data, the data only when SPIN has run out), 0x2004 FUNC, 0x2008 ADDR_LO,
 // 0x200c ADDR_HI, 0x2010 LEN, 0x2014 LANE, 0x2018 WRAP_LEN, 0x201c WRAP_LO, 0x2020 WRAP_HI, 0x2024 DONE (count),
 // 0x2028 LOG_COUNT, 0x202c LOG_INDEX, 0x2030..0x2038 log entry, 0x203c TIMER, 0x2040 SPIN (busy for so many
 // clocks), 0x2044 VECTOR, 0x2048 MUTE (reads are not answered any more).
@@ -130,6 +131,7 @@ module nk_core #(
     reg [31:0]  log_data [0:1023];
 
     reg [2:0]   state;
+    reg         early_irq;        // interrupt before the data
     reg         pattern;          // the write in hand is the pattern, an interrupt follows
     reg [7:0]   irq_func_reg, irq_vector_reg;
     reg [W-1:0] buffer [0:(4096 * 8 / W) + 1];
@@ -156,7 +158,7 @@ module nk_core #(
     assign wrreq_lane      = pattern ? {LW{1'b0}} : dma_lane;
     assign wrreq_wrap_len  = wrap_len;
     assign wrreq_wrap_addr = wrap_addr;
-    assign wdat_valid      = state == WRITE_DATA;
+    assign wdat_valid      = state == WRITE_DATA && !(early_irq && spin != 0);
     assign wdat_data       = pattern ? {W / 32{done_count}} : buffer[beat];
     assign wdat_last       = beat == (pattern ? 64 * 8 / W - 1 : last_beat);
     assign irq_valid       = state == IRQ;
@@ -196,11 +198,12 @@ module nk_core #(
                         state      <= IDLE;
                     end
                 end
-            WRITE: if (wrreq_ready) state <= WRITE_DATA;
+            WRITE: if (wrreq_ready) state <= early_irq ? IRQ : WRITE_DATA;
             WRITE_DATA:
-                if (wdat_ready) begin
+                if (wdat_valid && wdat_ready) begin
                     beat <= beat + 16'd1;
                     if (wdat_last) begin
+                        early_irq  <= 1'b0;
                         done_count <= done_count + 1;
                         state      <= pattern ? IRQ : IDLE;
                     end
@@ -208,7 +211,7 @@ module nk_core #(
             IRQ:
                 if (irq_ready) begin
                     pattern <= 1'b0;
-                    state   <= IDLE;
+                    state   <= early_irq ? WRITE_DATA : IDLE;
                 end
             default: state <= IDLE;
         endcase
@@ -241,11 +244,12 @@ module nk_core #(
                     17'h2000: begin
                         beat <= 16'd0;
                         if (mmio_wdata == 1) state <= READ;
-                        if (mmio_wdata == 2) state <= WRITE;
-                        if (mmio_wdata == 3) begin
+                        if (mmio_wdata == 2 || mmio_wdata == 4) state <= WRITE;
+                        early_irq <= mmio_wdata == 4;
+                        if (mmio_wdata == 3 || mmio_wdata == 4) begin
                             irq_func_reg   <= dma_func;
                             irq_vector_reg <= vector;
-                            state          <= IRQ;
+                            if (mmio_wdata == 3) state <= IRQ;
                         end
                     end
                     17'h2004: dma_func <= mmio_wdata[7:0];
@@ -293,6 +297,7 @@ module nk_core #(
         if (rst) begin
             state       <= IDLE;
             pattern     <= 1'b0;
+            early_irq   <= 1'b0;
             beat        <= 16'd0;
             done_count  <= 32'd0;
             log_count   <= 32'd0;

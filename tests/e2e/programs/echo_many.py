@@ -2,6 +2,7 @@
 """echo_many.py ADDRESS PORT CONNECTIONS BYTES SEED: that many connections at the same time to an
 echo server, each with its own random bytes; exit code 0 when every one got its own back."""
 
+import contextlib
 import random
 import selectors
 import socket
@@ -33,10 +34,8 @@ def main() -> int:
             assert isinstance(sock, socket.socket)
             data, sent, back = state[sock]
             if mask & selectors.EVENT_WRITE and sent < len(data):
-                try:
+                with contextlib.suppress(BlockingIOError):
                     sent += sock.send(data[sent : sent + 65536])
-                except BlockingIOError:
-                    pass
                 state[sock][1] = sent
                 most = max(most, sum(1 for s in state.values() if s[1]))
                 if sent == len(data):
