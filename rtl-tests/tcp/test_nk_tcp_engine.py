@@ -189,7 +189,7 @@ async def hostile_link(dut, stalls):
     """Loss, reordering, duplicates: bytes equal both ways and the connection closed, several at a time."""
     tb = TB(dut, stalls, link=HOSTILE)
     await tb.start()
-    host = tb.host(opts=Options(rto_min=20_000, rto_init=100_000, time_wait=10_000, wscale=tb.rng.choice([None, 0, 7])))
+    host = tb.host(opts=Options(rto_min=20_000, rto_init=100_000, time_wait=2_000_000, wscale=tb.rng.choice([None, 0, 7])))
     server = host.listen(80)
     listener, children = await listening(tb, 1, 0, 8080, range(1, 4))
     mine = [await tb.socket(0, k, rx_log2=tb.rng.choice([12, 14]), tx_log2=tb.rng.choice([12, 14])) for k in range(3)]
@@ -214,7 +214,8 @@ async def hostile_link(dut, stalls):
             await tb.op(s, Op.CLOSE)
         c.shutdown()
     await tb.until(lambda: all(s.closed for s, _ in pairs))
-    assert all(s.events[-1][3] == Status.OK for s, _ in pairs), "not closed in peace"
+    ends = {(s.vf, s.sock): (Status(s.events[-1][3]).name, c.events, c.state) for s, c in pairs}
+    assert all(s.events[-1][3] == Status.OK for s, _ in pairs), f"not closed in peace: {ends}"
     assert tb.stat["tx_retransmits"] and tb.stat["rx_out_of_order"]
     await tb.finish()
 

@@ -184,6 +184,11 @@ class Rig:
         for opened, closed in (("flows_opened", "flows_closed"), ("hash_inserts", "hash_deletes")):
             if counters[opened] != counters[closed]:
                 raise RigError(f"{opened} {counters[opened]}, but {closed} {counters[closed]}")
+        broken = self.nk_json("twin", "status")["protocol_errors"]
+        if broken or counters["events_lost"]:
+            raise RigError(
+                f"the core broke its host interface {broken} times, lost {counters['events_lost']} events"
+            )
 
     def card_cmd(self, argv: Sequence[str], vf: int | None = None) -> list[str]:
         """Command line that runs a program over the card."""
