@@ -164,19 +164,6 @@ def load_abi() -> dict[str, Any]:
     _check_layout("nqe", nqe["fields"], nqe["size"])
     _check_layout("status_block", abi["status_block"]["fields"], abi["status_block"]["size"])
     by_name = {f["name"]: f for f in nqe["fields"]}
-    if not any(s["of"] == "cookie" for s in nqe["subfields"]):
-        # The description names these two parts in the words of the field only.
-        nqe["subfields"].append(
-            {
-                "name": "cookie",
-                "of": "cookie",
-                "doc": by_name["cookie"]["doc"],
-                "parts": [
-                    {"name": "value", "lsb": 0, "width": 24},
-                    {"name": "status", "lsb": 24, "width": 8},
-                ],
-            }
-        )
     for sub in nqe["subfields"]:
         if sub["of"] not in by_name:
             raise AbiError(f"subfield {sub['name']} of unknown field {sub['of']}")

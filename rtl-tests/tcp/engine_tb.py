@@ -33,7 +33,15 @@ STATS = (
     "rx_ooo_no_room", "rx_rst", "tx_rst", "tx_retransmits", "tx_rto", "tx_fast_retransmit", "tx_zero_window_probe",
     "tx_dup_acks_rx", "flows_opened", "flows_closed", "hash_inserts", "hash_deletes", "flow_timeouts", "neigh_misses",
 )  # fmt: skip
-VST = ("rx_segments", "rx_bytes", "tx_segments", "tx_bytes", "tx_retransmits", "flows", "accept_drops")
+VST = (
+    "rx_segments",
+    "rx_bytes",
+    "tx_segments",
+    "tx_bytes",
+    "tx_retransmits",
+    "flows",
+    "accept_drops",
+)
 SEG = (
     "vf", "smac", "rip", "rport", "lport", "seq", "ack", "flags", "wnd", "mss", "wscale", "wscale_valid", "len", "lane",
 )  # fmt: skip
@@ -133,7 +141,9 @@ class TB:
 
     # ---- set-up ----------------------------------------------------------------------------------
 
-    def host(self, address: str = "10.1.0.100", mac: int = 0x0200000000AA, known: bool = True, **kw: Any) -> Host:
+    def host(
+        self, address: str = "10.1.0.100", mac: int = 0x0200000000AA, known: bool = True, **kw: Any
+    ) -> Host:
         host = Host(address, mac, seed=self.rng.getrandbits(20), **kw)
         host.neigh = {vf_ip(vf): vf_mac(vf) for vf in range(self.nvf)}
         host.now = self.now_line
@@ -205,7 +215,14 @@ class TB:
         while True:
             await edge
             if s["rst"].get():
-                for name in ("act_ready", "txd_ready", "txd_done", "arp_req_ready", "vst_ready", "flush_valid"):
+                for name in (
+                    "act_ready",
+                    "txd_ready",
+                    "txd_done",
+                    "arp_req_ready",
+                    "vst_ready",
+                    "flush_valid",
+                ):
                     s[name].set(0)
                 offered = 0
                 continue
@@ -222,7 +239,9 @@ class TB:
                 self._arp_asked(s["arp_req_vf"].get(), s["arp_req_ip"].get())
             s["arp_req_ready"].set(int(not stalled()))
             if s["opr_valid"].get():
-                self._op_answer(Answer(*(s[f"opr_{n}"].get() for n in ("status", "data", "ptr", "size"))))
+                self._op_answer(
+                    Answer(*(s[f"opr_{n}"].get() for n in ("status", "data", "ptr", "size")))
+                )
             # Actions.
             if s["act_valid"].get() and s["act_ready"].last:
                 self.actions.append(s["act"].get())
@@ -287,7 +306,11 @@ class TB:
         if self._sig["next_us_valid"].get():
             ahead = (self._sig["next_us"].get() - self.now) & 0xFFFFFFFF
             times.append(self.now + (ahead if ahead < 1 << 31 else 0))
-        for source in (self.to_host.next_time(), self.to_card.next_time(), *(h.next_timer() for h in self.hosts)):
+        for source in (
+            self.to_host.next_time(),
+            self.to_card.next_time(),
+            *(h.next_timer() for h in self.hosts),
+        ):
             if source is not None:
                 times.append(source)
         times += [due for due, _, _ in self._arp_due]
@@ -304,7 +327,9 @@ class TB:
         for k, name in enumerate(VST):
             if taken >> k & 1:
                 where = addr >> width * k & (1 << width) - 1
-                self.vst[(where >> 4, name if name != "flows" else f"index {where & 15}")] += inc >> 16 * k & 0xFFFF
+                self.vst[(where >> 4, name if name != "flows" else f"index {where & 15}")] += (
+                    inc >> 16 * k & 0xFFFF
+                )
 
     # ---- nk_place and the tenant ----------------------------------------------------------------------
 
@@ -318,27 +343,49 @@ class TB:
             return value
 
         if kind == 0:
-            addr, length, lane, skip, wrap, wrap_addr = take(64), take(16), take(lw), take(16), take(16), take(64)
+            addr, length, lane, skip, wrap, wrap_addr = (
+                take(64),
+                take(16),
+                take(lw),
+                take(16),
+                take(16),
+                take(64),
+            )
             seg_lane, data = self.payload.popleft()
             first = skip * self.nbytes + lane - seg_lane
-            assert 0 < length and 0 <= first and first + length <= len(data), "places bytes that the segment does not have"
+            assert length > 0 and first >= 0 and first + length <= len(data), (
+                "places bytes that the segment does not have"
+            )
             for k, byte in enumerate(data[first : first + length]):
                 self._store(vf, addr + k if k < wrap else wrap_addr + k - wrap, byte)
         elif kind == 1:
             self.payload.popleft()
         elif kind == 2:
-            qs, op, sock, data, size, status = take(8), take(8), take(16), take(64), take(32), take(8)
+            qs, op, sock, data, size, status = (
+                take(8),
+                take(8),
+                take(16),
+                take(64),
+                take(32),
+                take(8),
+            )
             self._event(vf, qs, Op(op), sock, data, size, status)
         else:
             self.flushed.append(vf)
 
     def _store(self, vf: int, addr: int, byte: int) -> None:
         at = addr - self.base[vf]
-        owner = [s for s in self.socks.values() if s.vf == vf and s.rx <= at < s.rx + (1 << s.rx_log2) and not s.closed]
+        owner = [
+            s
+            for s in self.socks.values()
+            if s.vf == vf and s.rx <= at < s.rx + (1 << s.rx_log2) and not s.closed
+        ]
         assert len(owner) == 1, f"writes at {at:#x} of VF {vf}, in no socket's RX ring"
         self.memory[vf][at] = byte
 
-    def _event(self, vf: int, qs: int, op: Op, sock: int, data: int, size: int, status: int) -> None:
+    def _event(
+        self, vf: int, qs: int, op: Op, sock: int, data: int, size: int, status: int
+    ) -> None:
         s = self.socks[(vf, sock)]
         assert qs == s.qs and not s.closed, f"{op.name} for a socket that is gone"
         s.events.append((op, data, size, status))
@@ -362,15 +409,31 @@ class TB:
     def _transmit(self, d: dict[str, int]) -> None:
         vf, data = d["vf"], b""
         if d["len"]:
-            at = [d["addr"] + k if k < d["wrap_len"] else d["wrap_addr"] + k - d["wrap_len"] for k in range(d["len"])]
+            at = [
+                d["addr"] + k if k < d["wrap_len"] else d["wrap_addr"] + k - d["wrap_len"]
+                for k in range(d["len"])
+            ]
             at = [a - self.base[vf] for a in at]
             owner = [s for s in self.socks.values() if s.vf == vf and not s.closed
                      and all(s.tx <= a < s.tx + (1 << s.tx_log2) for a in at)]  # fmt: skip
             assert len(owner) == 1, "reads outside of its TX ring, or after CLOSED"
             data = bytes(self.memory[vf][a] for a in at)
         options = fr.tcp_options(d["mss"] or None, d["wscale"] if d["wscale_valid"] else None)
-        segment = fr.tcp(vf_ip(vf), d["rip"], d["lport"], d["rport"], d["seq"], d["ack"], d["flags"], d["wnd"], data, options)
-        frame = fr.ethernet(d["dmac"], vf_mac(vf), fr.ETH_IPV4, fr.ipv4(vf_ip(vf), d["rip"], fr.IP_TCP, segment))
+        segment = fr.tcp(
+            vf_ip(vf),
+            d["rip"],
+            d["lport"],
+            d["rport"],
+            d["seq"],
+            d["ack"],
+            d["flags"],
+            d["wnd"],
+            data,
+            options,
+        )
+        frame = fr.ethernet(
+            d["dmac"], vf_mac(vf), fr.ETH_IPV4, fr.ipv4(vf_ip(vf), d["rip"], fr.IP_TCP, segment)
+        )
         self.sent.append(fr.parse(frame))
         self.to_host.send(frame, self.now_line)
 
@@ -379,9 +442,36 @@ class TB:
         vf = f.dip - vf_ip(0)
         if f.kind != "tcp" or not 0 <= vf < self.nvf:
             return
-        self.segment(vf, f.sip, f.sport, f.dport, f.seq, f.ack, f.flags, f.payload, f.window, f.mss, f.wscale, f.src)
+        self.segment(
+            vf,
+            f.sip,
+            f.sport,
+            f.dport,
+            f.seq,
+            f.ack,
+            f.flags,
+            f.payload,
+            f.window,
+            f.mss,
+            f.wscale,
+            f.src,
+        )
 
-    def segment(self, vf, rip, rport, lport, seq, ack, flags, data=b"", wnd=0xFFFF, mss=None, ws=None, smac=0x77) -> None:
+    def segment(
+        self,
+        vf,
+        rip,
+        rport,
+        lport,
+        seq,
+        ack,
+        flags,
+        data=b"",
+        wnd=0xFFFF,
+        mss=None,
+        ws=None,
+        smac=0x77,
+    ) -> None:
         """A segment from the wire, as nk_net_rx hands it over."""
         lane = self.rng.randrange(self.nbytes)
         if data:
@@ -392,7 +482,9 @@ class TB:
 
     # ---- operations ------------------------------------------------------------------------------------------
 
-    def submit(self, s: Sock, op: Op, child: int = 0, child_ok: int = 1, **fields: int) -> tuple[Event, list[Answer]]:
+    def submit(
+        self, s: Sock, op: Op, child: int = 0, child_ok: int = 1, **fields: int
+    ) -> tuple[Event, list[Answer]]:
         """Queue an operation; `await event.wait()`, then the answer is in the list."""
         base = s.vf * self.quota
         word = dict(vf=s.vf, qs=s.qs, code=op, flow=base + s.sock, socket=s.sock, child=base + child, child_ok=child_ok,
@@ -419,13 +511,17 @@ class TB:
         await self.until(lambda: answer)
         return answer[0]
 
-    async def socket(self, vf: int = 0, sock: int = 0, rx_log2: int = 13, tx_log2: int = 13, qs: int = 0) -> Sock:
+    async def socket(
+        self, vf: int = 0, sock: int = 0, rx_log2: int = 13, tx_log2: int = 13, qs: int = 0
+    ) -> Sock:
         old = self.socks.get((vf, sock))
         assert old is None or old.closed
         # 64 KiB for each socket: the two rings at random places of its two halves.
         half = REGION // self.quota // 2
         rx = sock * 2 * half + self.rng.randrange((half >> 12) - (1 << rx_log2 - 12) + 1) * 4096
-        tx = (sock * 2 + 1) * half + self.rng.randrange((half >> 12) - (1 << tx_log2 - 12) + 1) * 4096
+        tx = (sock * 2 + 1) * half + self.rng.randrange(
+            (half >> 12) - (1 << tx_log2 - 12) + 1
+        ) * 4096
         s = self.socks[(vf, sock)] = Sock(vf, sock, rx, tx, rx_log2, tx_log2, qs)
         a = await self.op(s, Op.SOCKET, ptr=rx, data=tx, size=rx_log2 | tx_log2 << 8)
         assert a.status == Status.OK
@@ -450,7 +546,9 @@ class TB:
             await self.until(lambda: s.sent - s.freed < ring or s.over)
             if s.over:
                 return
-            n = min(len(data) - at, ring - (s.sent - s.freed), self.rng.choice([1, 100, 1460, 5000]))
+            n = min(
+                len(data) - at, ring - (s.sent - s.freed), self.rng.choice([1, 100, 1460, 5000])
+            )
             assert (await self.send(s, data[at : at + n])).status == Status.OK
             at += n
 
@@ -491,7 +589,9 @@ class TB:
         await self.close_all(Op.ABORT)
         await self.until(lambda: all(s.closed for s in self.socks.values()))
         await self.until(lambda: self.in_use() == (0, 0, 0))
-        await self.until(lambda: not (self.actions or self.tx_queue or self.payload or self.seg.pending()))
+        await self.until(
+            lambda: not (self.actions or self.tx_queue or self.payload or self.seg.pending())
+        )
         for _ in range(300):
             await edge
         assert self.stat["flows_opened"] == self.stat["flows_closed"] > 0
@@ -499,6 +599,8 @@ class TB:
         opened = sum(n for (_, name), n in self.vst.items() if name == "index 11")
         closed = sum(n for (_, name), n in self.vst.items() if name == "index 12")
         assert opened == closed == self.stat["flows_opened"], "the VFs' counters disagree"
-        assert not self._sig["busy"].get() and not self._sig["next_us_valid"].get(), "something still runs in an empty card"
+        assert not self._sig["busy"].get() and not self._sig["next_us_valid"].get(), (
+            "something still runs in an empty card"
+        )
         for host in self.hosts:
             assert not host.violations, host.violations[:3]

@@ -8,7 +8,7 @@ import pytest
 from common.runner import run_module
 from model.tcp_peer import Options
 from netkernel.abi import FlowState, Op, Status
-from tcp.engine_tb import P, TB, vf_ip
+from tcp.engine_tb import TB, P, vf_ip
 from tcp.tcp_dut import ACK, FIN, RST, SYN
 
 HOSTILE = {"loss": 0.04, "reorder": 0.06, "duplicate": 0.03}
@@ -50,7 +50,11 @@ async def connects_and_closes(dut):
     assert (await tb.connect(s, host.ip, 443, 50000)).status == Status.OK
     await tb.until(lambda: s.established)
     op, data, size, status = s.events[0]
-    assert (op, data, status) == (Op.CONNECTED, host.ip | 443 << 32 | 50000 << 48, 0) and size == 1460
+    assert (op, data, status) == (
+        Op.CONNECTED,
+        host.ip | 443 << 32 | 50000 << 48,
+        0,
+    ) and size == 1460
     conn = listener.conns[0]
     await echo_both_ways(tb, conn, s, 20_000)
     info = await tb.op(s, Op.INFO)
@@ -174,7 +178,10 @@ async def retransmits_by_timer_and_gives_up(dut):
     for a, b in zip(gaps, gaps[1:], strict=False):
         assert b > P["p_rto_max"] * 0.99 or 1.9 < b / a < 2.1, f"not doubling: {gaps}"
     assert s.events[-1] == (Op.TIMEOUT, 0, 0, Status.TIMED_OUT)
-    assert len({(f.seq, len(f.payload)) for f in tb.sent}) == 3 and tb.stat["tx_retransmits"] >= P["p_retries_data"]
+    assert (
+        len({(f.seq, len(f.payload)) for f in tb.sent}) == 3
+        and tb.stat["tx_retransmits"] >= P["p_retries_data"]
+    )
     silent = await tb.socket(0, 1)  # and a SYN into the void
     rto = tb.stat["tx_rto"]
     await tb.connect(silent, host.ip, 1, 2001)
@@ -189,10 +196,20 @@ async def hostile_link(dut, stalls):
     """Loss, reordering, duplicates: bytes equal both ways and the connection closed, several at a time."""
     tb = TB(dut, stalls, link=HOSTILE)
     await tb.start()
-    host = tb.host(opts=Options(rto_min=20_000, rto_init=100_000, time_wait=2_000_000, wscale=tb.rng.choice([None, 0, 7])))
+    host = tb.host(
+        opts=Options(
+            rto_min=20_000,
+            rto_init=100_000,
+            time_wait=2_000_000,
+            wscale=tb.rng.choice([None, 0, 7]),
+        )
+    )
     server = host.listen(80)
-    listener, children = await listening(tb, 1, 0, 8080, range(1, 4))
-    mine = [await tb.socket(0, k, rx_log2=tb.rng.choice([12, 14]), tx_log2=tb.rng.choice([12, 14])) for k in range(3)]
+    _, children = await listening(tb, 1, 0, 8080, range(1, 4))
+    mine = [
+        await tb.socket(0, k, rx_log2=tb.rng.choice([12, 14]), tx_log2=tb.rng.choice([12, 14]))
+        for k in range(3)
+    ]
     for k, s in enumerate(mine):
         await tb.connect(s, host.ip, 80, 3000 + k)
     theirs = [host.connect(vf_ip(1), 8080) for _ in range(3)]
@@ -241,7 +258,9 @@ async def unknown_next_hop(dut):
     await tb.connect(far, 0x08080808, 53, 901)
     await tb.until(lambda: far.over)
     assert far.events == [(Op.RESET, 0, 0, Status.UNREACHABLE)]
-    assert [ip for _, ip in tb.arp].count(0x0A010001) == P["p_retries_neigh"] + 1, "asks the gateway, as often as allowed"
+    assert [ip for _, ip in tb.arp].count(0x0A010001) == P["p_retries_neigh"] + 1, (
+        "asks the gateway, as often as allowed"
+    )
     assert not [f for f in tb.sent if f.dip == 0x08080808]
     await tb.finish()
 
@@ -259,14 +278,22 @@ async def strangers_get_a_reset(dut):
         lport = 80 if flags & ACK and r.random() < 0.3 else 9999
         tb.sent.clear()
         before = tb.stat["rx_no_flow"]
-        tb.segment(1 if lport != 80 else 0, 0x0A010055, 1234, lport, seq, ack, flags, data, smac=0x123456)
+        tb.segment(
+            1 if lport != 80 else 0, 0x0A010055, 1234, lport, seq, ack, flags, data, smac=0x123456
+        )
         await tb.until(lambda: tb.stat["rx_no_flow"] > before)  # noqa: B023
         await tb.settle(50)
         if flags & RST:
             assert tb.sent == []
             continue
         (f,) = tb.sent
-        assert (f.dst, f.dip, f.dport, f.sport, len(f.payload)) == (0x123456, 0x0A010055, 1234, lport, 0)
+        assert (f.dst, f.dip, f.dport, f.sport, len(f.payload)) == (
+            0x123456,
+            0x0A010055,
+            1234,
+            lport,
+            0,
+        )
         if flags & ACK:
             assert (f.flags, f.seq) == (RST, ack)
         else:
@@ -361,8 +388,8 @@ async def flush_of_a_vf(dut, stalls):
     await tb.start()
     host = tb.host()
     host.listen(80)
-    listener, children = await listening(tb, 0, 0, 8080, range(1, 6))
-    mine = [await tb.socket(0, k) for k in (7, 8, 9)]
+    _, children = await listening(tb, 0, 0, 8080, range(1, 6))
+    mine = [await tb.socket(0, k) for k in (tb.quota - 1, 7, 8)]
     other = await tb.socket(1, 4)
     for k, s in enumerate((*mine[:2], other)):
         await tb.connect(s, host.ip, 80, 100 + k)

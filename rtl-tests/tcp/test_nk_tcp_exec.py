@@ -60,7 +60,11 @@ class Exec:
 def segment(tcb, flags, seq=0, ack=0, length=0, wnd=60000):
     """A segment with numbers relative to what the flow expects."""
     return dict(
-        rx_flags=flags, rx_seq=(tcb["RCV_NXT"] + seq) & M32, rx_ack=(tcb["SND_UNA"] + ack) & M32, rx_len=length, rx_wnd=wnd
+        rx_flags=flags,
+        rx_seq=(tcb["RCV_NXT"] + seq) & M32,
+        rx_ack=(tcb["SND_UNA"] + ack) & M32,
+        rx_len=length,
+        rx_wnd=wnd,
     )
 
 
@@ -69,7 +73,9 @@ async def no_event_no_effect(dut):
     rnd = rng("none")
     ex = Exec(dut)
     for _ in range(100):
-        tcb = established(rnd, STATE=rnd.randrange(15), RTX_ON=1, RTX_T=0, PROBE=1, REXMIT=1, N_CONN=1)
+        tcb = established(
+            rnd, STATE=rnd.randrange(15), RTX_ON=1, RTX_T=0, PROBE=1, REXMIT=1, N_CONN=1
+        )
         seg = segment(tcb, rnd.choice([ACK, RST, SYN, FIN | ACK]), length=10)
         new, out = await ex.event("", tcb, sel_kind=T_DATA, sel_len=9, neigh_hit=1, ntf_go=1, **seg)
         expect(new, tcb, {}, "no event")
@@ -101,7 +107,11 @@ async def one_event_is_chosen(dut):
             assert out["place"] == (event == "is_rx") and out["seg_send"] == (event == "is_tx")
             assert out["stats"] == ({"rto"} if event == "is_tmr" else set())
             if event == "is_tx":
-                assert (out["seg_seq"], out["seg_ack"], out["seg_len"]) == (tcb["SND_NXT"], tcb["RCV_NXT"], 33)
+                assert (out["seg_seq"], out["seg_ack"], out["seg_len"]) == (
+                    tcb["SND_NXT"],
+                    tcb["RCV_NXT"],
+                    33,
+                )
                 assert out["seg_flags"] == ACK | PSH and out["seg_wnd"] == 65535
 
 
@@ -115,7 +125,12 @@ async def answers(dut):
         tcb["SND_UNA"] = tcb["ISS"]
         seg = segment(tcb, ACK, ack=rnd.choice([0, 2, 77]))
         new, out = await ex.event("is_rx", tcb, **seg)
-        assert out["seg_send"] and out["seg_flags"] == RST and out["seg_seq"] == seg["rx_ack"] and out["seg_ack"] == 0
+        assert (
+            out["seg_send"]
+            and out["seg_flags"] == RST
+            and out["seg_seq"] == seg["rx_ack"]
+            and out["seg_ack"] == 0
+        )
         assert new == tcb and out["stats"] == {"bad_ack"}
 
         tcb = established(rnd, STATE=S.FIN_WAIT2, CLOSED=1)  # data for nobody
@@ -136,7 +151,12 @@ async def answers(dut):
 
         syn = established(rnd, STATE=S.SYN_SENT, RCV_NXT=77)
         new, out = await ex.event("is_tx", syn, sel_kind=T_SYN, sel_seq=syn["ISS"], neigh_hit=1)
-        assert out["seg_flags"] == SYN and out["seg_ack"] == 0 and out["seg_mss"] == 1460 and out["seg_ws_valid"]
+        assert (
+            out["seg_flags"] == SYN
+            and out["seg_ack"] == 0
+            and out["seg_mss"] == 1460
+            and out["seg_ws_valid"]
+        )
         new, out = await ex.event("is_tx", syn, sel_kind=T_SYN, sel_seq=syn["ISS"], neigh_hit=0)
         assert out["arp_ask"] and not out["seg_send"] and out["stats"] == set()
 
@@ -152,7 +172,11 @@ async def a_segment_is_ack_and_data(dut):
         seg = segment(tcb, ACK | FIN, ack=1, length=rnd.choice([0, 1, 700]))
         new, out = await ex.event("is_rx", tcb, **seg)
         assert (new["STATE"], new["SND_UNA"]) == (S.TIME_WAIT, tcb["SND_MAX"])
-        assert new["RCV_NXT"] == (tcb["RCV_NXT"] + seg["rx_len"] + 1) & M32 and new["N_FIN"] and new["ACK_NOW"]
+        assert (
+            new["RCV_NXT"] == (tcb["RCV_NXT"] + seg["rx_len"] + 1) & M32
+            and new["N_FIN"]
+            and new["ACK_NOW"]
+        )
         assert out["place"] == (seg["rx_len"] > 0) and not out["stats"]
         seg = segment(tcb, ACK | FIN, seq=70000, ack=1, length=5)
         new, out = await ex.event("is_rx", tcb, **seg)
@@ -162,7 +186,12 @@ async def a_segment_is_ack_and_data(dut):
         rcvd = established(rnd, STATE=S.SYN_RCVD, PASSIVE=1)
         rcvd["SND_UNA"] = rcvd["ISS"]
         new, out = await ex.event("is_rx", rcvd, **segment(rcvd, ACK, ack=1, length=30))
-        assert (new["STATE"], new["N_CONN"], out["place"], out["place_seq"]) == (S.ESTABLISHED, 1, 1, rcvd["RCV_NXT"])
+        assert (new["STATE"], new["N_CONN"], out["place"], out["place_seq"]) == (
+            S.ESTABLISHED,
+            1,
+            1,
+            rcvd["RCV_NXT"],
+        )
 
 
 def test_nk_tcp_exec():

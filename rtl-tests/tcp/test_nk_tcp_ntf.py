@@ -11,7 +11,16 @@ from netkernel.abi import FlowState, Op, Status
 from tcp.tcp_dut import S, ask_tcb, expect, on_circle
 
 OUT = ("any", "op", "op_data", "size", "status", "waits")
-HEARD = (S.ESTABLISHED, S.FIN_WAIT1, S.FIN_WAIT2, S.CLOSE_WAIT, S.CLOSING, S.LAST_ACK, S.TIME_WAIT, S.DEAD)
+HEARD = (
+    S.ESTABLISHED,
+    S.FIN_WAIT1,
+    S.FIN_WAIT2,
+    S.CLOSE_WAIT,
+    S.CLOSING,
+    S.LAST_ACK,
+    S.TIME_WAIT,
+    S.DEAD,
+)
 
 
 @cocotb.test()
@@ -29,13 +38,22 @@ async def all_events_of_a_flow(dut):
         una = end + 1 if tx == end and rnd.random() < 0.4 else tx
         tcb |= on_circle(tcb["IRS"], RCV_NTF=told_rx, RCV_NXT=rx + fin)
         tcb |= on_circle(tcb["ISS"], SND_NTF=told_tx, SND_UNA=una, TX_END=end)
-        reason = rnd.choice([Status.PEER_RESET, Status.REFUSED, Status.UNREACHABLE, Status.TIMED_OUT])
-        tcb |= {"FIN_RCVD": fin, "N_CONN": rnd.randrange(2), "N_FIN": fin & rnd.randrange(2), "N_RST": rnd.randrange(2)}
+        reason = rnd.choice(
+            [Status.PEER_RESET, Status.REFUSED, Status.UNREACHABLE, Status.TIMED_OUT]
+        )
+        tcb |= {
+            "FIN_RCVD": fin,
+            "N_CONN": rnd.randrange(2),
+            "N_FIN": fin & rnd.randrange(2),
+            "N_RST": rnd.randrange(2),
+        }
         tcb |= {"N_STATUS": reason}
         due = []
         if tcb["N_CONN"]:
             addr = tcb["RIP"] | tcb["RPORT"] << 32 | tcb["LPORT"] << 48
-            due.append((Op.ACCEPTED, addr, 99, 0) if tcb["PASSIVE"] else (Op.CONNECTED, addr, 1234, 0))
+            due.append(
+                (Op.ACCEPTED, addr, 99, 0) if tcb["PASSIVE"] else (Op.CONNECTED, addr, 1234, 0)
+            )
         if rx > told_rx:
             due.append((Op.DATA, 0, rx - told_rx, 0))
         if tx > told_tx:
@@ -56,7 +74,15 @@ async def all_events_of_a_flow(dut):
         assert told == due
         seen |= {op for op, *_ in told}
         assert tcb["STATE"] == state
-    assert seen == {Op.CONNECTED, Op.ACCEPTED, Op.DATA, Op.SENT, Op.PEER_CLOSED, Op.RESET, Op.TIMEOUT}
+    assert seen == {
+        Op.CONNECTED,
+        Op.ACCEPTED,
+        Op.DATA,
+        Op.SENT,
+        Op.PEER_CLOSED,
+        Op.RESET,
+        Op.TIMEOUT,
+    }
 
 
 @cocotb.test()

@@ -15,7 +15,15 @@ IDLE_IN = dict(
     flush=0, vf=3, qs=1, socket=17, data=0, ptr=0, size=0, listener_ok=0, listener_v=0, listener_link=0,
     hash_done=0, hash_ok=0, hash_hit=0, isn=0, now_us=1000, p_rto_init=1_000_000, p_fin_wait2=60_000_000,
 )  # fmt: skip
-BOTH_KNOW = (S.SYN_RCVD, S.ESTABLISHED, S.FIN_WAIT1, S.FIN_WAIT2, S.CLOSE_WAIT, S.CLOSING, S.LAST_ACK)
+BOTH_KNOW = (
+    S.SYN_RCVD,
+    S.ESTABLISHED,
+    S.FIN_WAIT1,
+    S.FIN_WAIT2,
+    S.CLOSE_WAIT,
+    S.CLOSING,
+    S.LAST_ACK,
+)
 
 # What docs/abi.md and RFC 9293, 3.10.1 to 3.10.5 allow, as the state afterwards; absent: BAD_STATE.
 AFTER = {
@@ -56,7 +64,10 @@ async def table_of_states(dut):
         for state in FlowState:
             for closed in (0, 1):
                 tcb = established(STATE=state, CLOSED=closed, RTX_ON=1, DACK_ON=1)
-                tcb |= {"RCV_EDGE": (tcb["RCV_NXT"] + 65536 - 5000) & M32, "RCV_NTF": tcb["RCV_NXT"]}
+                tcb |= {
+                    "RCV_EDGE": (tcb["RCV_NXT"] + 65536 - 5000) & M32,
+                    "RCV_NTF": tcb["RCV_NXT"],
+                }
                 tcb |= {"FIN_REQ": int(state in (S.FIN_WAIT1, S.FIN_WAIT2, S.CLOSING, S.LAST_ACK))}
                 new, out = await ask_tcb(dut, tcb, OUT, **inputs(op))
                 what = f"{op.name} in {state.name} closed={closed}"
@@ -99,9 +110,25 @@ async def opens(dut):
         old = unpack(rnd.getrandbits(1344)) | {"STATE": S.FREE}
         rx, tx = rnd.randrange(12, 25), rnd.randrange(12, 25)
         rx_at, tx_at = rnd.getrandbits(20) << 12, rnd.getrandbits(20) << 12
-        new, _ = await ask_tcb(dut, old, OUT, **inputs(Op.SOCKET, ptr=rx_at, data=tx_at, size=rx | tx << 8))
-        fresh = dict(STATE=S.IDLE, VF=3, QS=1, SOCKET=17, RX_PAGE=rx_at >> 12, TX_PAGE=tx_at >> 12, RX_LOG2=rx, TX_LOG2=tx)
-        expect(new, unpack(0), fresh | {"MSS": 536, "SSTHRESH": 0x7FFFFFFF}, "nothing of the socket before survives")
+        new, _ = await ask_tcb(
+            dut, old, OUT, **inputs(Op.SOCKET, ptr=rx_at, data=tx_at, size=rx | tx << 8)
+        )
+        fresh = dict(
+            STATE=S.IDLE,
+            VF=3,
+            QS=1,
+            SOCKET=17,
+            RX_PAGE=rx_at >> 12,
+            TX_PAGE=tx_at >> 12,
+            RX_LOG2=rx,
+            TX_LOG2=tx,
+        )
+        expect(
+            new,
+            unpack(0),
+            fresh | {"MSS": 536, "SSTHRESH": 0x7FFFFFFF},
+            "nothing of the socket before survives",
+        )
 
         idle = new
         isn = rnd.choice([0, M32, rnd.getrandbits(32)])
@@ -127,7 +154,9 @@ async def opens(dut):
     assert (out["status"], out["pre_ok"]) == (Status.BAD_ADDR, 0) and new == tcb
 
     for first in (0, 1):
-        new, _ = await ask_tcb(dut, tcb, OUT, **inputs(Op.ACCEPT, listener_v=first, listener_link=77))
+        new, _ = await ask_tcb(
+            dut, tcb, OUT, **inputs(Op.ACCEPT, listener_v=first, listener_link=77)
+        )
         assert (new["STATE"], new["LINK_V"], new["LINK"]) == (S.CREDIT, first, 77)
     new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.ACCEPT, listener_ok=0))
     assert out["status"] == Status.BAD_STATE and new == tcb
@@ -139,9 +168,22 @@ async def tx_ring_never_overflows(dut):
     rnd = rng("tx ring")
     for _ in range(30):
         log2 = rnd.choice([12, 14])
-        tcb, used = established(rnd, TX_LOG2=log2, STATE=rnd.choice([S.ESTABLISHED, S.CLOSE_WAIT])), 0
+        tcb, used = (
+            established(rnd, TX_LOG2=log2, STATE=rnd.choice([S.ESTABLISHED, S.CLOSE_WAIT])),
+            0,
+        )
         for _ in range(60):
-            size = rnd.choice([0, 1, rnd.randrange(3000), (1 << log2) - used, (1 << log2) - used + 1, M32, 1 << 31])
+            size = rnd.choice(
+                [
+                    0,
+                    1,
+                    rnd.randrange(3000),
+                    (1 << log2) - used,
+                    (1 << log2) - used + 1,
+                    M32,
+                    1 << 31,
+                ]
+            )
             new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.SEND, size=size))
             if 0 < size <= (1 << log2) - used:
                 used += size
@@ -164,13 +206,21 @@ async def credit_never_exceeds_what_was_announced(dut):
     for _ in range(60):
         log2, mss = rnd.choice([(12, 1460), (16, 1460), (16, 536)])
         ring = 1 << log2
-        tcb = established(rnd, RX_LOG2=log2, MSS=mss, STATE=rnd.choice([S.ESTABLISHED, S.FIN_WAIT1, S.FIN_WAIT2]))
+        tcb = established(
+            rnd, RX_LOG2=log2, MSS=mss, STATE=rnd.choice([S.ESTABLISHED, S.FIN_WAIT1, S.FIN_WAIT2])
+        )
         held, got, credited, advertised = 0, 1, 0, 1 + ring
         for _ in range(40):
             held_new = rnd.randrange(ring - held + 1)  # data arrives and is announced
             held, got = held + held_new, got + held_new
             advertised = max(advertised, 1 + ring + credited) if rnd.random() < 0.3 else advertised
-            tcb |= on_circle(tcb["IRS"], RCV_NXT=got, RCV_NTF=got, RCV_EDGE=1 + ring + credited, RCV_ADV=advertised)
+            tcb |= on_circle(
+                tcb["IRS"],
+                RCV_NXT=got,
+                RCV_NTF=got,
+                RCV_EDGE=1 + ring + credited,
+                RCV_ADV=advertised,
+            )
             tcb |= {"ACK_NOW": 0}
             size = rnd.choice([0, 1, held, held + 1, M32, rnd.randrange(held + 1)])
             new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.CREDIT, size=size))
@@ -180,10 +230,20 @@ async def credit_never_exceeds_what_was_announced(dut):
             held, credited = held - size, credited + size
             opened = 1 + ring + credited - advertised  # RFC 9293, 3.8.6.2.2
             worth = opened >= min(ring // 2, 2 * mss)
-            expect(new, tcb, {"RCV_EDGE": tcb["RCV_EDGE"] + size, "ACK_NOW": int(worth)}, f"opened {opened}")
+            expect(
+                new,
+                tcb,
+                {"RCV_EDGE": tcb["RCV_EDGE"] + size, "ACK_NOW": int(worth)},
+                f"opened {opened}",
+            )
             woken += worth
     assert woken > 50
-    for state in (S.CLOSE_WAIT, S.CLOSING, S.TIME_WAIT, S.DEAD):  # the peer will send nothing any more
+    for state in (
+        S.CLOSE_WAIT,
+        S.CLOSING,
+        S.TIME_WAIT,
+        S.DEAD,
+    ):  # the peer will send nothing any more
         tcb = established(STATE=state, FIN_RCVD=1)
         tcb |= {"RCV_NTF": (tcb["RCV_NTF"] + 9000) & M32}
         new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.CREDIT, size=9000))
@@ -198,7 +258,11 @@ async def flush_ends_everything(dut):
         for op in (Op.SOCKET, Op.CONNECT, 0xFF):
             new, out = await ask_tcb(dut, tcb, OUT, **inputs(op, flush=1))
             expect(new, tcb, {"STATE": S.FREE, "RTX_ON": 0, "DACK_ON": 0}, state.name)
-            assert out["send_rst"] == (state in BOTH_KNOW) and not out["needs_hash"] and not out["wake"]
+            assert (
+                out["send_rst"] == (state in BOTH_KNOW)
+                and not out["needs_hash"]
+                and not out["wake"]
+            )
 
 
 @cocotb.test()

@@ -17,7 +17,9 @@ IN_TABLE = {*LIVE, S.TIME_WAIT}
 
 async def post(dut, old, new, blocked=0, idle=1, now=0, mark=0):
     dut.tcb_old.value = pack(old)
-    return await ask_tcb(dut, new, OUT, blocked=blocked, idle=idle, now_us=now, p_rto_max=RTO_MAX, tx_mark=mark)
+    return await ask_tcb(
+        dut, new, OUT, blocked=blocked, idle=idle, now_us=now, p_rto_max=RTO_MAX, tx_mark=mark
+    )
 
 
 @cocotb.test()
@@ -34,7 +36,9 @@ async def books(dut):
                 if held and holds and (was == S.LISTEN) != (now_is == S.LISTEN):
                     continue  # no event does this
                 assert out["hash_delete"] == (held and not holds), (was, now_is)
-                assert out["opened"] == (was == S.FREE != now_is) and out["freed"] == (was != S.FREE == now_is)
+                assert out["opened"] == (was == S.FREE != now_is) and out["freed"] == (
+                    was != S.FREE == now_is
+                )
                 change = {"SND_NXT": 0xBEEF} if now_is == S.DRAIN != was else {}
                 expect(after, new, change, f"{was.name} -> {now_is.name}")
 
@@ -47,7 +51,9 @@ async def the_earlier_deadline(dut):
         pair = []
         base = {n: rnd.randrange(1 << 25) for n in ("RTX_T", "DACK_T")}
         for _ in range(2):
-            after = {n: v if rnd.random() < 0.7 else rnd.randrange(1 << 25) for n, v in base.items()}
+            after = {
+                n: v if rnd.random() < 0.7 else rnd.randrange(1 << 25) for n, v in base.items()
+            }
             flow = established(STATE=S.TIME_WAIT, RTX_ON=rnd.randrange(2), DACK_ON=rnd.randrange(2))
             pair.append((flow | {n: (now + v) & M32 for n, v in after.items()}, after))
         (old, _), (new, after) = pair
@@ -57,9 +63,12 @@ async def the_earlier_deadline(dut):
         if armed:
             assert out["timer_deadline"] == (now + min(armed)) & M32
         deadlines = [
-            {n: f[n] for n, on in (("RTX_T", "RTX_ON"), ("DACK_T", "DACK_ON")) if f[on]} for f in (old, new)
+            {n: f[n] for n, on in (("RTX_T", "RTX_ON"), ("DACK_T", "DACK_ON")) if f[on]}
+            for f in (old, new)
         ]
-        assert out["timer_set"] == (deadlines[0] != deadlines[1]), "the memory would hold an old deadline"
+        assert out["timer_set"] == (deadlines[0] != deadlines[1]), (
+            "the memory would hold an old deadline"
+        )
 
 
 @cocotb.test()
@@ -73,8 +82,16 @@ async def something_always_comes(dut):
         una = rnd.randrange(1, 900)
         flying = rnd.choice([0, 0, 1, 700]) if state in LIVE and state != S.FIN_WAIT2 else 0
         tcb |= on_circle(tcb["ISS"], SND_UNA=una, SND_MAX=una + flying)
-        tcb |= {"RTX_ON": rnd.randrange(2), "RTX_KIND": rnd.choice([RTO, PERSIST, NEIGH]), "PROBE": int(rnd.random() < 0.2)}
-        blocked = int(state in LIVE and state not in (S.SYN_SENT, S.SYN_RCVD, S.FIN_WAIT2) and rnd.random() < 0.4)
+        tcb |= {
+            "RTX_ON": rnd.randrange(2),
+            "RTX_KIND": rnd.choice([RTO, PERSIST, NEIGH]),
+            "PROBE": int(rnd.random() < 0.2),
+        }
+        blocked = int(
+            state in LIVE
+            and state not in (S.SYN_SENT, S.SYN_RCVD, S.FIN_WAIT2)
+            and rnd.random() < 0.4
+        )
         idle = int(not tcb["PROBE"]) if blocked else rnd.randrange(2)
         now = rnd.choice([0, M32, rnd.getrandbits(32)])
         new, _ = await post(dut, tcb, tcb, blocked, idle, now)
@@ -86,7 +103,9 @@ async def something_always_comes(dut):
             change, count["turned"] = {"RTX_KIND": PERSIST}, count["turned"] + 1
         elif flying and idle and not tcb["RTX_ON"]:
             change, count["rto"] = {**due, "RTX_KIND": RTO, "RETRIES": 0}, count["rto"] + 1
-        expect(new, tcb, change, f"{S(state).name} blocked={blocked} idle={idle} in flight {flying}")
+        expect(
+            new, tcb, change, f"{S(state).name} blocked={blocked} idle={idle} in flight {flying}"
+        )
         if state in LIVE and (flying or blocked):
             assert new["RTX_ON"] or not idle, "nothing will ever happen here"
     assert min(count.values()) > 20, count

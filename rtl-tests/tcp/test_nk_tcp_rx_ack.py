@@ -43,7 +43,17 @@ def quiet(dut):
     """Inputs that a test does not speak of."""
     for name, value in PARAMS.items():
         getattr(dut, name).value = value
-    for name in ("is_open", "isn", "mss", "wscale", "wscale_valid", "rip", "rport", "lport", "listener"):
+    for name in (
+        "is_open",
+        "isn",
+        "mss",
+        "wscale",
+        "wscale_valid",
+        "rip",
+        "rport",
+        "lport",
+        "listener",
+    ):
         getattr(dut, name).value = 0
     dut.en.value = 1
 
@@ -93,28 +103,65 @@ def random_flow(rnd):
     timed = rnd.randrange(una + 1, top + 1) if top > una else una
     tcb["RTT_SEQ"] = (tcb["ISS"] + timed) & M32
     if rnd.random() < 0.3 and top > una:
-        tcb |= {"IN_REC": 1, "RECOVER": (tcb["ISS"] + rnd.randrange(una, top + 1)) & M32, "DUPACKS": 4}
-    line = dict(una=una, nxt=nxt, top=top, end=end, rcv=rcv, edge=edge, wl1=wl1, wl2=wl2, timed=timed)
+        tcb |= {
+            "IN_REC": 1,
+            "RECOVER": (tcb["ISS"] + rnd.randrange(una, top + 1)) & M32,
+            "DUPACKS": 4,
+        }
+    line = dict(
+        una=una, nxt=nxt, top=top, end=end, rcv=rcv, edge=edge, wl1=wl1, wl2=wl2, timed=timed
+    )
     return tcb, line
 
 
 def random_segment(rnd, n):
     flags = rnd.choice([ACK] * 14 + [ACK | FIN] * 4 + [0, FIN, RST, RST | ACK, SYN, SYN | ACK])
-    near = [n["rcv"], n["rcv"], n["rcv"], n["rcv"] - 1, n["rcv"] + 1, n["edge"], n["edge"] - 1, n["edge"] + 1]
+    near = [
+        n["rcv"],
+        n["rcv"],
+        n["rcv"],
+        n["rcv"] - 1,
+        n["rcv"] + 1,
+        n["edge"],
+        n["edge"] - 1,
+        n["edge"] + 1,
+    ]
     length = rnd.choice([0, 0, 0, 1, 100, 1460])
-    seq = rnd.choice([*near, n["rcv"] - length, n["rcv"] - rnd.randrange(2000), n["rcv"] + rnd.randrange(3000)])
-    acks = [n["una"], n["una"], n["una"] - 1, n["una"] + 1, n["top"], n["top"], n["top"] + 1, n["end"], n["end"] + 1]
+    seq = rnd.choice(
+        [*near, n["rcv"] - length, n["rcv"] - rnd.randrange(2000), n["rcv"] + rnd.randrange(3000)]
+    )
+    acks = [
+        n["una"],
+        n["una"],
+        n["una"] - 1,
+        n["una"] + 1,
+        n["top"],
+        n["top"],
+        n["top"] + 1,
+        n["end"],
+        n["end"] + 1,
+    ]
     ack = rnd.choice([*acks, rnd.randrange(n["una"], n["top"] + 1), n["nxt"], n["nxt"] + 1])
     return {"flags": flags, "length": length, "seq": seq, "ack": ack}
 
 
 def congestion(tcb, ev, ack):
     """nk_cc_newreno's own reference, which its test holds against the RFCs."""
-    from test_nk_cc_newreno import Model  # noqa: PLC0415
+    from test_nk_cc_newreno import Model
 
     m = Model(tcb["MSS"], tcb["ISS"])
-    m.cwnd, m.ssthresh, m.recover, m.acc = tcb["CWND"], tcb["SSTHRESH"], tcb["RECOVER"], tcb["CA_ACC"]
-    m.una, m.max, m.dups, m.recovering = tcb["SND_UNA"], tcb["SND_MAX"], tcb["DUPACKS"], bool(tcb["IN_REC"])
+    m.cwnd, m.ssthresh, m.recover, m.acc = (
+        tcb["CWND"],
+        tcb["SSTHRESH"],
+        tcb["RECOVER"],
+        tcb["CA_ACC"],
+    )
+    m.una, m.max, m.dups, m.recovering = (
+        tcb["SND_UNA"],
+        tcb["SND_MAX"],
+        tcb["DUPACKS"],
+        bool(tcb["IN_REC"]),
+    )
     resend = m.ack(ack) if ev == "new" else m.dup() if ev == "dup" else False
     return resend, {
         "CWND": m.cwnd, "SSTHRESH": m.ssthresh, "RECOVER": m.recover, "CA_ACC": m.acc,
@@ -131,7 +178,14 @@ async def synchronised_states(dut):
         tcb, n = random_flow(rnd)
         seg = random_segment(rnd, n)
         flags, seq, ack, length = seg["flags"], seg["seq"], seg["ack"], seg["length"]
-        raw = rnd.choice([0, tcb["SND_WND"] >> tcb["SND_WS"], tcb["SND_WND"] >> tcb["SND_WS"], rnd.getrandbits(16)])
+        raw = rnd.choice(
+            [
+                0,
+                tcb["SND_WND"] >> tcb["SND_WS"],
+                tcb["SND_WND"] >> tcb["SND_WS"],
+                rnd.getrandbits(16),
+            ]
+        )
         wnd = raw << tcb["SND_WS"]
         now = 5_000_000 + rnd.randrange(1, 400_000)
         new, out = await ask_tcb(dut, tcb, OUT, seq=(tcb["IRS"] + seq) & M32, ack=(tcb["ISS"] + ack) & M32,
@@ -141,7 +195,9 @@ async def synchronised_states(dut):
         good = acceptable(n["rcv"], n["edge"], seq, flags, length)
         # RFC 9293, 3.10.7.4: a shut window takes valid ACKs: with a probe in its place, or behind one.
         probe = n["rcv"] == n["edge"] and flags & ACK and not flags & (RST | SYN) and not good
-        probe = probe and (seq == n["rcv"] or (seq == n["rcv"] + 1 and length == 0 and not flags & FIN))
+        probe = probe and (
+            seq == n["rcv"] or (seq == n["rcv"] + 1 and length == 0 and not flags & FIN)
+        )
         if not good and not probe:
             verdict = "unacceptable"
             change["ACK_NOW"] = tcb["ACK_NOW"] | (not flags & RST)
@@ -170,7 +226,11 @@ async def synchronised_states(dut):
             if probe and length + (flags & FIN):
                 change["ACK_NOW"] = 1
             if ack >= n["una"] and (n["wl1"] < seq or (n["wl1"] == seq and n["wl2"] <= ack)):
-                change |= {"SND_WND": wnd, **on_circle(tcb["IRS"], SND_WL1=n["rcv"] if probe else seq), **on_circle(tcb["ISS"], SND_WL2=ack)}
+                change |= {
+                    "SND_WND": wnd,
+                    **on_circle(tcb["IRS"], SND_WL1=n["rcv"] if probe else seq),
+                    **on_circle(tcb["ISS"], SND_WL2=ack),
+                }
                 if wnd and tcb["RTX_ON"] and tcb["RTX_KIND"] == PERSIST:
                     change |= {"RTX_ON": 0, "PROBE": 0, "BACKOFF": 0}
             resend, cc = congestion(tcb, verdict, (tcb["ISS"] + ack) & M32)
@@ -184,9 +244,14 @@ async def synchronised_states(dut):
                 if sampled:
                     change |= {name: new[name] for name in RTT} | {"RTT_ON": 0, "BACKOFF": 0}
                     r = now - tcb["RTT_T"]
-                    assert abs(new["SRTT8"] / 8 - (r if not tcb["SRTT8"] else 30_000 * 7 / 8 + r / 8)) < 3
+                    assert (
+                        abs(new["SRTT8"] / 8 - (r if not tcb["SRTT8"] else 30_000 * 7 / 8 + r / 8))
+                        < 3
+                    )
                     assert PARAMS["p_rto_min"] <= new["RTO"] <= PARAMS["p_rto_max"]
-                if tcb["RTX_ON"] and tcb["RTX_KIND"] == RTO:  # RFC 6298, 5.2 and 5.3, for the RTO as it is now
+                if (
+                    tcb["RTX_ON"] and tcb["RTX_KIND"] == RTO
+                ):  # RFC 6298, 5.2 and 5.3, for the RTO as it is now
                     backoff = 0 if sampled else tcb["BACKOFF"]
                     change["RTX_ON"] = int(ack != n["top"])
                     change["RTX_T"] = now + min(new["RTO"] << backoff, PARAMS["p_rto_max"])
@@ -195,7 +260,11 @@ async def synchronised_states(dut):
                     if state == S.FIN_WAIT1:
                         change["STATE"] = S.FIN_WAIT2
                         if tcb["CLOSED"]:
-                            change |= {"RTX_ON": 1, "RTX_KIND": FINWAIT2, "RTX_T": now + PARAMS["p_fin_wait2"]}
+                            change |= {
+                                "RTX_ON": 1,
+                                "RTX_KIND": FINWAIT2,
+                                "RTX_T": now + PARAMS["p_fin_wait2"],
+                            }
                     elif state == S.CLOSING:
                         change |= {"STATE": S.TIME_WAIT, "RTX_ON": 1, "RTX_KIND": TIMEWAIT}
                         change["RTX_T"] = now + PARAMS["p_time_wait"]
@@ -223,7 +292,9 @@ async def acceptability_at_every_edge(dut):
     quiet(dut)
     for irs in (7, M32 - 3, 0x7FFFFFFC):
         for room in (0, 1, 2, 5):
-            tcb = established(IRS=irs) | on_circle(irs, RCV_NXT=4, RCV_EDGE=4 + room, RCV_ADV=4 + room)
+            tcb = established(IRS=irs) | on_circle(
+                irs, RCV_NXT=4, RCV_EDGE=4 + room, RCV_ADV=4 + room
+            )
             dut.ack.value = tcb["SND_UNA"]
             dut.wnd.value = 60000
             for flags in (ACK, ACK | FIN, ACK | SYN, ACK | RST):
@@ -234,14 +305,30 @@ async def acceptability_at_every_edge(dut):
                         want = not acceptable(4, 4 + room, seq, flags, length)
                         if room == 0 and flags == ACK and seq == 5 and length == 0:
                             want = False  # an ACK behind a probe's byte
-                        assert out["st_unacceptable"] == want, f"{seq}+{length} {flags:#x} window 4..{4 + room}"
+                        assert out["st_unacceptable"] == want, (
+                            f"{seq}+{length} {flags:#x} window 4..{4 + room}"
+                        )
 
 
 def opening(rnd, state=S.SYN_SENT, **more):
     """A flow that has sent its SYN."""
-    tcb = established(rnd, STATE=state, IRS=0, RCV_NXT=0, RCV_NTF=0, RCV_EDGE=65536, RCV_ADV=0, SND_WL1=0, SND_WL2=0)
+    tcb = established(
+        rnd,
+        STATE=state,
+        IRS=0,
+        RCV_NXT=0,
+        RCV_NTF=0,
+        RCV_EDGE=65536,
+        RCV_ADV=0,
+        SND_WL1=0,
+        SND_WL2=0,
+    )
     tcb |= on_circle(tcb["ISS"], SND_UNA=0, SND_NXT=1, SND_MAX=1, TX_END=1, SND_NTF=1)
-    return tcb | {"CWND": 0, "SND_WND": 0, "MSS": 536, "RTX_ON": 1, "RTX_T": 9, "RTO": 1_000_000} | more
+    return (
+        tcb
+        | {"CWND": 0, "SND_WND": 0, "MSS": 536, "RTX_ON": 1, "RTX_T": 9, "RTO": 1_000_000}
+        | more
+    )
 
 
 @cocotb.test()
@@ -256,7 +343,11 @@ async def syn_sent(dut):
                 tcb = opening(rnd, RX_LOG2=rnd.choice([12, 15, 16, 24]), CLOSED=0)
                 if not sent:  # still waits for its first transmit grant
                     tcb |= on_circle(tcb["ISS"], SND_NXT=0, SND_MAX=0) | {"RTX_ON": 0}
-                ws_on, ws, mss = rnd.randrange(2), rnd.randrange(16), rnd.choice([0, 1, 536, 1460, 9000])
+                ws_on, ws, mss = (
+                    rnd.randrange(2),
+                    rnd.randrange(16),
+                    rnd.choice([0, 1, 536, 1460, 9000]),
+                )
                 irs, wnd = rnd.choice([5, M32, rnd.getrandbits(32)]), rnd.getrandbits(16)
                 new, out = await ask_tcb(dut, tcb, OUT, seq=irs, ack=(tcb["ISS"] + acked) & M32, flags=flags, wnd=wnd,
                                          mss=mss, wscale=ws, wscale_valid=ws_on, len=0, now_us=77)  # fmt: skip
@@ -277,14 +368,23 @@ async def syn_sent(dut):
                 else:
                     assert new["RCV_NXT"] == new["RCV_NTF"] == (irs + 1) & M32, what
                     assert (new["RCV_EDGE"] - new["RCV_NXT"]) & M32 == 1 << tcb["RX_LOG2"], what
-                    assert new["MSS"] == min(1460, max(64, mss or 536)) and new["CWND"] == 10 * new["MSS"]
+                    assert (
+                        new["MSS"] == min(1460, max(64, mss or 536))
+                        and new["CWND"] == 10 * new["MSS"]
+                    )
                     assert new["WS_OK"] == ws_on and new["SND_WS"] == (min(14, ws) if ws_on else 0)
                     assert new["RCV_WS"] == (max(0, tcb["RX_LOG2"] - 15) if ws_on else 0)
                     assert new["SND_WND"] == wnd, "the window of a SYN is not scaled"
                     assert new["RTX_ON"] == 0 and not out["data_ok"]
                     if flags & ACK:
-                        assert (new["STATE"], new["N_CONN"], new["ACK_NOW"]) == (S.ESTABLISHED, 1, 1), what
-                        assert new["SND_UNA"] == new["SND_NXT"] == new["SND_MAX"] == new["TX_END"], what
+                        assert (new["STATE"], new["N_CONN"], new["ACK_NOW"]) == (
+                            S.ESTABLISHED,
+                            1,
+                            1,
+                        ), what
+                        assert (
+                            new["SND_UNA"] == new["SND_NXT"] == new["SND_MAX"] == new["TX_END"]
+                        ), what
                     else:  # simultaneous open: SYN again, with ACK
                         assert (new["STATE"], new["N_CONN"]) == (S.SYN_RCVD, 0), what
                         assert new["SND_NXT"] == new["SND_UNA"] == tcb["ISS"], what
@@ -296,16 +396,24 @@ async def passive_open_and_syn_rcvd(dut):
     quiet(dut)
     for _ in range(300):
         credit = established(rnd, STATE=S.CREDIT, RIP=0, RPORT=0, LPORT=0, RTO=0, CWND=0)
-        isn, irs = rnd.choice([0, M32, rnd.getrandbits(32)]), rnd.choice([0, M32, rnd.getrandbits(32)])
+        isn, irs = (
+            rnd.choice([0, M32, rnd.getrandbits(32)]),
+            rnd.choice([0, M32, rnd.getrandbits(32)]),
+        )
         new, out = await ask_tcb(dut, credit, OUT, is_open=1, isn=isn, seq=irs, ack=0, flags=SYN, wnd=500, len=0, mss=1000,
                                  rip=0x0A000009, rport=4000, lport=80, listener=33, wscale=7, wscale_valid=1)  # fmt: skip
         dut.is_open.value = 0
         assert (new["STATE"], new["PASSIVE"], new["LINK"], new["N_CONN"]) == (S.SYN_RCVD, 1, 33, 0)
         assert (new["RIP"], new["RPORT"], new["LPORT"], new["MSS"]) == (0x0A000009, 4000, 80, 1000)
         assert all(new[n] == isn for n in ("ISS", "SND_UNA", "SND_NXT", "SND_MAX", "RECOVER"))
-        assert new["TX_END"] == new["SND_NTF"] == (isn + 1) & M32 and new["RTO"] == PARAMS["p_rto_init"]
+        assert (
+            new["TX_END"] == new["SND_NTF"] == (isn + 1) & M32
+            and new["RTO"] == PARAMS["p_rto_init"]
+        )
         assert (new["SND_WS"], new["RCV_WS"], new["WS_OK"]) == (7, 1, 1) and not any(out.values())
-        sent = new | on_circle(isn, SND_NXT=1, SND_MAX=1) | {"RTX_ON": 1, "RETRIES": 2, "BACKOFF": 2}
+        sent = (
+            new | on_circle(isn, SND_NXT=1, SND_MAX=1) | {"RTX_ON": 1, "RETRIES": 2, "BACKOFF": 2}
+        )
 
         async def give(flags, seq, acked, length=0, tcb=sent, irs=irs, isn=isn):
             return await ask_tcb(dut, tcb, OUT, seq=(irs + seq) & M32, ack=(isn + acked) & M32, flags=flags,
@@ -314,7 +422,12 @@ async def passive_open_and_syn_rcvd(dut):
         again, _ = await give(SYN, 0, 0)
         expect(again, sent, {"SND_NXT": isn, "RTT_ON": 0}, "the SYN again: SYN-ACK again")
         est, out = await give(ACK, 1, 1, rnd.choice([0, 100]))
-        assert (est["STATE"], est["N_CONN"], est["RTX_ON"], est["RETRIES"]) == (S.ESTABLISHED, 1, 0, 0)
+        assert (est["STATE"], est["N_CONN"], est["RTX_ON"], est["RETRIES"]) == (
+            S.ESTABLISHED,
+            1,
+            0,
+            0,
+        )
         assert est["SND_UNA"] == est["SND_NXT"] == (isn + 1) & M32 and out["data_ok"]
         assert est["SND_WND"] == 900 << 7, "from here on windows are scaled"
         for acked in (-1, 0, 2, 5):  # RFC 9293, 3.10.7.4, fifth: RST, and the state stays
@@ -325,7 +438,9 @@ async def passive_open_and_syn_rcvd(dut):
             flow = sent | {"PASSIVE": passive}
             dead, out = await give(RST, 1, 0, tcb=flow)
             want = (S.DRAIN, Status.PEER_RESET) if passive else (S.DEAD, Status.REFUSED)
-            assert (dead["STATE"], dead["N_STATUS"]) == want and out["st_rst"] and dead["RTX_ON"] == 0
+            assert (
+                (dead["STATE"], dead["N_STATUS"]) == want and out["st_rst"] and dead["RTX_ON"] == 0
+            )
             same, out = await give(RST, 2, 0, tcb=flow)
             expect(same, flow, {"ACK_NOW": 1}, "RST inside the window, not at its start")
         # Simultaneous open: the peer's SYN-ACK stands before the window and is answered by an ACK.

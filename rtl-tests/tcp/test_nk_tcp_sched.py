@@ -9,7 +9,17 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge, with_timeout
 from common.runner import run_module
-from common.stream import PAUSES, Signal, WordSink, WordSource, cycles, params, reset, rng, start_clock
+from common.stream import (
+    PAUSES,
+    Signal,
+    WordSink,
+    WordSource,
+    cycles,
+    params,
+    reset,
+    rng,
+    start_clock,
+)
 
 
 class TB:

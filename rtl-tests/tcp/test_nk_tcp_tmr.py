@@ -42,7 +42,9 @@ async def random_expiries(dut):
         una = rnd.randrange(1, 3000)
         top = una + rnd.randrange(8000)
         tcb |= on_circle(tcb["ISS"], SND_UNA=una, SND_NXT=rnd.randrange(una, top + 1), SND_MAX=top)
-        late = {name: rnd.choice([-1, 0, 1, 5, -5, 1 << 30, -(1 << 30)]) for name in ("RTX_T", "DACK_T")}
+        late = {
+            name: rnd.choice([-1, 0, 1, 5, -5, 1 << 30, -(1 << 30)]) for name in ("RTX_T", "DACK_T")
+        }
         tcb |= {name: (now - by) & M32 for name, by in late.items()}
         tcb |= {
             "RTX_ON": rnd.randrange(2), "DACK_ON": rnd.randrange(2), "CLOSED": rnd.randrange(2), "PASSIVE": rnd.randrange(2),
@@ -64,15 +66,30 @@ async def random_expiries(dut):
                     verdict = "gives up"
                     if state == S.SYN_RCVD and tcb["PASSIVE"]:
                         over = S.DRAIN  # the tenant never heard of it
-                    change |= {"STATE": over, "N_RST": 1, "N_STATUS": Status.TIMED_OUT, "DACK_ON": 0}
+                    change |= {
+                        "STATE": over,
+                        "N_RST": 1,
+                        "N_STATUS": Status.TIMED_OUT,
+                        "DACK_ON": 0,
+                    }
                 elif kind == PERSIST:
                     verdict = "probe"
                     change |= {"PROBE": 1, **longer}
                 else:
                     verdict = "rto"
-                    change |= {"REXMIT": 0, "RTT_ON": 0, **longer, **on_circle(tcb["ISS"], SND_NXT=una)}
+                    change |= {
+                        "REXMIT": 0,
+                        "RTT_ON": 0,
+                        **longer,
+                        **on_circle(tcb["ISS"], SND_NXT=una),
+                    }
                     if not opening:  # RFC 5681, 3.1 (4); RFC 6582, 3.2 (4)
-                        change |= {"SSTHRESH": max((top - una) // 2, 2000), "CWND": 1000, "IN_REC": 0, "DUPACKS": 0}
+                        change |= {
+                            "SSTHRESH": max((top - una) // 2, 2000),
+                            "CWND": 1000,
+                            "IN_REC": 0,
+                            "DUPACKS": 0,
+                        }
                         change |= {"CA_ACC": 0, **on_circle(tcb["ISS"], RECOVER=top)}
             elif kind in (TIMEWAIT, FINWAIT2):
                 verdict = "waited"
@@ -82,7 +99,13 @@ async def random_expiries(dut):
         seen[verdict] = seen.get(verdict, 0) + 1
         expect(new, tcb, change, f"{verdict} in {state.name} late {late}")
         assert (out["st_rto"], out["st_give_up"]) == (verdict == "rto", verdict == "gives up")
-    assert min(seen.get(v, 0) for v in ("early", "nothing", "gives up", "probe", "rto", "waited", "next hop")) > 30, seen
+    assert (
+        min(
+            seen.get(v, 0)
+            for v in ("early", "nothing", "gives up", "probe", "rto", "waited", "next hop")
+        )
+        > 30
+    ), seen
 
 
 @cocotb.test()
@@ -92,7 +115,12 @@ async def backs_off_until_it_gives_up(dut):
     for state, tries in ((S.SYN_SENT, SYN_TRIES), (S.ESTABLISHED, DATA_TRIES)):
         tcb = established(STATE=state)
         for k in range(tries + 1):
-            tcb |= {"RTX_ON": 1, "RTX_KIND": RTO, "RTX_T": 50, "SND_NXT": (tcb["SND_UNA"] + 1) & M32}
+            tcb |= {
+                "RTX_ON": 1,
+                "RTX_KIND": RTO,
+                "RTX_T": 50,
+                "SND_NXT": (tcb["SND_UNA"] + 1) & M32,
+            }
             tcb, out = await ask_tcb(dut, tcb, OUT, now_us=50)
             assert (out["st_rto"], out["st_give_up"]) == (k < tries, k == tries)
             assert tcb["BACKOFF"] == min(k + 1, tries)

@@ -30,7 +30,16 @@ from tcp.tcp_dut import (
     on_circle,
 )
 
-OUT = ("send", "ask", "seg_flags", "seg_wnd", "seg_mss", "seg_ws_valid", "is_retransmit", "is_probe")
+OUT = (
+    "send",
+    "ask",
+    "seg_flags",
+    "seg_wnd",
+    "seg_mss",
+    "seg_ws_valid",
+    "is_retransmit",
+    "is_probe",
+)
 RTO_MAX, NEIGH_US, NEIGH_TRIES, MTU = 60_000_000, 50_000, 4, 1400
 
 
@@ -55,7 +64,9 @@ def random_case(rnd):
     nxt = una if kind in (T_SYN, T_PROBE) else rnd.choice([top, una, rnd.randrange(una, top + 1)])
     seq = {T_SYN: una, T_REXMIT: una, T_PROBE: una, T_DATA: nxt}.get(kind, top)
     fin = int(kind in (T_REXMIT, T_DATA) and state != S.ESTABLISHED and rnd.random() < 0.3)
-    length = 1 if kind == T_PROBE else rnd.choice([1, 100, 1460]) if kind in (T_REXMIT, T_DATA) else 0
+    length = (
+        1 if kind == T_PROBE else rnd.choice([1, 100, 1460]) if kind in (T_REXMIT, T_DATA) else 0
+    )
     if kind == T_REXMIT:
         length = min(length, top - una)
     if fin and rnd.random() < 0.3:
@@ -72,7 +83,11 @@ def random_case(rnd):
         "RTO": rnd.choice([1000, 200_000, 3_000_000]), "RETX_TOTAL": rnd.choice([0, 8, 0xFFFE, 0xFFFF]),
     }  # fmt: skip
     line = dict(una=una, nxt=nxt, top=top, seq=seq, rcv=rcv, edge=edge)
-    return tcb, line, dict(kind=kind, seq=(tcb["ISS"] + seq) & M32, len=length, fin=fin, psh=rnd.randrange(2))
+    return (
+        tcb,
+        line,
+        dict(kind=kind, seq=(tcb["ISS"] + seq) & M32, len=length, fin=fin, psh=rnd.randrange(2)),
+    )
 
 
 @cocotb.test()
@@ -110,7 +125,12 @@ async def sends(dut):
         if kind in (T_SYN, T_DATA):
             change |= on_circle(tcb["ISS"], SND_NXT=stop)
         if acks:
-            change |= {"ACK_NOW": 0, "ACK_CNT": 0, "DACK_ON": 0, **on_circle(tcb["IRS"], RCV_ADV=n["rcv"] + offered)}
+            change |= {
+                "ACK_NOW": 0,
+                "ACK_CNT": 0,
+                "DACK_ON": 0,
+                **on_circle(tcb["IRS"], RCV_ADV=n["rcv"] + offered),
+            }
         if kind == T_REXMIT:
             change["REXMIT"] = 0
         if kind == T_PROBE:
@@ -122,7 +142,11 @@ async def sends(dut):
                 change |= {"RTT_ON": 1, "RTT_T": now, **on_circle(tcb["ISS"], RTT_SEQ=stop)}
             if not (tcb["RTX_ON"] and tcb["RTX_KIND"] == RTO):  # RFC 6298, 5.1 and 5.5
                 kind_of = PERSIST if kind == T_PROBE else RTO
-                change |= {"RTX_ON": 1, "RTX_KIND": kind_of, "RTX_T": now + min(RTO_MAX, tcb["RTO"] << tcb["BACKOFF"])}
+                change |= {
+                    "RTX_ON": 1,
+                    "RTX_KIND": kind_of,
+                    "RTX_T": now + min(RTO_MAX, tcb["RTO"] << tcb["BACKOFF"]),
+                }
                 if tcb["RTX_KIND"] == NEIGH:
                     change["RETRIES"] = 0
             if again:
@@ -150,12 +174,23 @@ async def no_next_hop(dut):
                 expect(new, tcb, {"ACK_NOW": 0}, f"{n}")
                 break
             if tries < NEIGH_TRIES:
-                wait = {"RTX_ON": 1, "RTX_KIND": NEIGH, "RTX_T": 1000 + NEIGH_US, "RETRIES": tries + 1}
+                wait = {
+                    "RTX_ON": 1,
+                    "RTX_KIND": NEIGH,
+                    "RTX_T": 1000 + NEIGH_US,
+                    "RETRIES": tries + 1,
+                }
                 expect(new, tcb, wait, f"try {tries} {n}")
             else:
                 unheard = tcb["STATE"] == S.SYN_RCVD and tcb["PASSIVE"]
                 over = S.DRAIN if tcb["CLOSED"] or unheard else S.DEAD
-                end = {"STATE": over, "N_RST": 1, "N_STATUS": Status.UNREACHABLE, "RTX_ON": 0, "DACK_ON": 0}
+                end = {
+                    "STATE": over,
+                    "N_RST": 1,
+                    "N_STATUS": Status.UNREACHABLE,
+                    "RTX_ON": 0,
+                    "DACK_ON": 0,
+                }
                 expect(new, tcb, end, f"gives up {n}")
             tcb = new
     dut.neigh_hit.value = 1

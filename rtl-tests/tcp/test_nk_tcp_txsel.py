@@ -69,7 +69,9 @@ async def random_states(dut):
             assert (first, got["len"], got["fin"]) == (0, 1, 0) and tcb["PROBE"]
         if got["kind"] == ACK:
             probed = tcb["SND_WND"] == 0 and back == 0 and sent + fin_sent == 1
-            assert tcb["ACK_NOW"] and got["len"] == 0 and first == (0 if probed else sent + fin_sent)
+            assert (
+                tcb["ACK_NOW"] and got["len"] == 0 and first == (0 if probed else sent + fin_sent)
+            )
         # Nothing that must leave stays: an owed ACK, a full segment that fits, a FIN with nothing before it.
         if got["kind"] == NONE and tcb["STATE"] in SENDERS:
             assert not tcb["ACK_NOW"]

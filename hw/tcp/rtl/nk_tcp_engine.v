@@ -283,7 +283,7 @@ module nk_tcp_engine #(
     wire [31:0] isn_value;
 
     nk_tcp_isn isn_i (
-        .clk(clk), .rst(rst), .key(hash_key), .now_us(now_reg),
+        .clk(clk), .rst(rst), .key(hash_key), .now_us(now_us),
         .req_valid(st_reg == S_ISN), .req_ready(isn_ready),
         .req_lip(my_ip), .req_lport(cls_reg == C_RX ? e_lport_reg : o_data_reg[63:48]),
         .req_rip(cls_reg == C_RX ? e_rip_reg : o_data_reg[31:0]),
