@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import cocotb
+from common.hostmem import Stalls
 from core.core_tb import TB, run_core
 from model.frames import ACK, FIN, RST
 from model.tcp_peer import Options
@@ -271,6 +272,27 @@ async def close_of_an_idle_socket(dut):
         await tb.ok(getattr(sock, how)())
         await tb.until(lambda s=sock: s.closed, 10_000)
         assert sock.events == ["CLOSED"]
+    await tb.finish()
+
+
+@cocotb.test()
+async def abort_in_mid_transmission(dut):
+    """CLOSED comes only when no descriptor will read the TX ring any more: rings are the tenant's again
+    with it, and the memory model faults on any later access."""
+    slow = Stalls(ready=0.3, data=0.3, read_latency=(50, 400))
+    tb = TB(dut, stalls=slow, link={"delay_us": 5})
+    await tb.start()
+    for i in range(12):
+        sock, conn = await tb.connect(port=100 + i, tx_log2=16)
+        sock.send(tb.rng.randbytes(40_000))
+        conn.send(tb.rng.randbytes(10_000))
+        tb.collect()
+        await tb.sleep(tb.rng.randrange(1, 60))
+        sock.abort()
+        await tb.until(lambda s=sock: s.closed, 1_000_000, "CLOSED")
+    await tb.sleep(5000)
+    # Credits for data that was announced before the end are refused: no harm.
+    tb.expected["nqe_errors"] = len(tb.tenants[0].rejects)
     await tb.finish()
 
 

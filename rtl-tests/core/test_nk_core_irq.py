@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import cocotb
 from core.core_tb import TB, run_core
-from netkernel.abi import QS, VF
+from netkernel.abi import QS, VF, Op
 
 
 def moderation(usecs: int, count: int) -> int:
@@ -124,6 +124,26 @@ async def moderated_by_time(dut):
     assert 4000 <= tb.now - start <= 6500, tb.now - start
     tenant.hold_events = False
     tenant.poll()
+    await tb.finish()
+
+
+@cocotb.test()
+async def moderated_while_all_else_sleeps(dut):
+    """No flow has a timer: the waiting interrupt alone must make the card ask to be woken."""
+    tb = TB(dut)
+    tenant = await tb.start()
+    await tb.vf_write(0, VF.QS_BASE + QS.IRQ_MODERATION, moderation(5000, 0))
+    await tb.idle()
+    tenant.hold_completions = True
+    tenant.arm()
+    await tb.sleep(100)
+    start = tb.now
+    tenant.raw_job(Op.INFO, 1)
+    await tb.until(lambda: bool(tb.shim.irqs), 20_000_000, "moderated interrupt")
+    assert 4000 <= tb.now - start <= 6500, tb.now - start
+    tenant.hold_completions = False
+    tenant.poll()
+    tb.expected["nqe_errors"] = 1
     await tb.finish()
 
 

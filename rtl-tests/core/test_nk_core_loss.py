@@ -362,5 +362,50 @@ async def old_acks_change_nothing(dut):
     await tb.finish()
 
 
+@cocotb.test()
+async def window_of_an_overtaken_segment(dut):
+    """RFC 9293: the window of the segment with the higher number counts, whichever came last."""
+    tb, raw, sock, conn = await opened(dut, wscale=None)
+    start = conn.seq
+    conn.put(ACK, b"b" * 100, seq=start + 100, window=1000)
+    conn.put(ACK, b"a" * 100, seq=start, window=60_000)
+    await tb.until(lambda: len(sock.received) == 200)
+    raw.skip()
+    sock.send(tb.rng.randbytes(5000))
+    await tb.sleep(30_000)
+    sent = sum(len(f.payload) for f in raw.skip())
+    assert 0 < sent <= 1000, f"{sent} bytes into a window of 1000"
+    await tb.finish()
+
+
+@cocotb.test()
+async def karn_in_fast_retransmit(dut):
+    """The segment being timed is sent again by duplicate ACKs: its ACK is no sample either."""
+    tb, raw, sock, conn = await opened(dut, link={"delay_us": 1000})
+    for _ in range(4):
+        (f,) = await burst(tb, sock, conn, 1)
+        conn.ack = f.seq + M
+        conn.put(ACK)
+        await tb.until(lambda: sock.all_acked)
+    job = sock.info()
+    await tb.ok(job)
+    before = job.op_data & 0xFFFFFFFF
+    segs = await burst(tb, sock, conn, 5)
+    await tb.sleep(100_000)
+    conn.ack = segs[0].seq
+    for _ in range(3):
+        conn.put(ACK)
+    again = await conn.get("fast retransmit", 50_000)
+    assert again.seq == segs[0].seq
+    conn.ack = segs[4].seq + M
+    conn.put(ACK)
+    await tb.until(lambda: sock.all_acked)
+    job = sock.info()
+    await tb.ok(job)
+    assert job.op_data & 0xFFFFFFFF == before, "an ambiguous ACK was a sample"
+    raw.skip()
+    await tb.finish()
+
+
 def test_nk_core_loss():
     run_core(__file__)
