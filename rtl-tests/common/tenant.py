@@ -279,7 +279,8 @@ class Tenant:
         self.free_ids = deque(range(max_sockets))
         self.next_port = 32768
         self.closed_total = 0
-        self.strays: list[str] = []
+        self.failed_jobs = 0
+        self.past: set[int] = set()  # ids that were free again at some time
         self.rejects: list[tuple[int, Status]] = []
         self.poison_tx = False
         self.hold_events = False  # a tenant that does not read its receive ring
@@ -455,6 +456,7 @@ class Tenant:
                 raise Broken(f"completion for socket {socket}, job was for {job.socket}")
             job.status, job.op_data, job.data_ptr, job.size = status, op_data, data_ptr, size
             job.done = True
+            self.failed_jobs += status != Status.OK
             self._completed(job)
             return
         if (op, cookie) in q.expected_rejects:
@@ -464,9 +466,11 @@ class Tenant:
             self.rejects.append((op, status))
             return
         if op in (Op.SEND, Op.CREDIT) and status == Status.BAD_STATE:
-            # The connection ended while our SEND or CREDIT was on its way.
+            # The connection ended while our SEND or CREDIT was on its way; the socket may even have
+            # been freed since: completions and events have no order among each other.
             sock = self.sockets.get(socket)
-            if sock is not None and (sock.ended is not None or sock.closing or self._end_coming(q)):
+            over = sock is not None and (sock.ended is not None or sock.closing)
+            if over or socket in self.past or self._end_coming(q):
                 self.rejects.append((op, status))
                 return
         raise Broken(
@@ -576,6 +580,7 @@ class Tenant:
         del self.sockets[sock.id]
         self._release_rings(sock)
         self.free_ids.append(sock.id)
+        self.past.add(sock.id)
 
     def _release_rings(self, sock: Sock) -> None:
         self.memory.allow(sock.rx_offset, 1 << sock.rx_log2, 0)
