@@ -278,6 +278,22 @@ async def initial_window_is_ten_segments(dut):
 
 
 @cocotb.test()
+async def last_piece_leaves_at_once(dut):
+    """What is less than a segment does not wait for an ACK when it is all there is."""
+    tb = TB(dut)
+    await tb.start()
+    raw = tb.raw()
+    sock, conn = await tb.raw_accept(raw)
+    sock.send(bytes(1460 + 100))
+    await tb.sleep(1000)
+    assert [len(f.payload) for f in raw.skip()] == [1460, 100]
+    sock.send(b"and more")
+    await tb.sleep(1000)
+    assert [f.payload for f in raw.skip()] == [b"and more"]
+    await tb.finish()
+
+
+@cocotb.test()
 async def delayed_ack(dut):
     """A lone segment is acknowledged after the delay set, every second one at once."""
     tb = TB(dut)
