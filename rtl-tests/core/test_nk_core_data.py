@@ -283,7 +283,7 @@ async def last_piece_leaves_at_once(dut):
     tb = TB(dut)
     await tb.start()
     raw = tb.raw()
-    sock, conn = await tb.raw_accept(raw)
+    sock, _ = await tb.raw_accept(raw)
     sock.send(bytes(1460 + 100))
     await tb.sleep(1000)
     assert [len(f.payload) for f in raw.skip()] == [1460, 100]
