@@ -408,6 +408,7 @@ def test_wrong_requests(running: Running, rundir: Path, line: bytes) -> None:
 
 def test_endless_line(running: Running) -> None:
     with running.client() as client:
+        # More than a line may be; the request behind it brings the line's end.
         client.sock.sendall(b"[" * 70_000)
         with pytest.raises(BadRequest, match="longer than"):
             client.request(sc.StatusRequest())

@@ -276,11 +276,13 @@ class CoreEngine:
             return
         client.buffer += data
         while (end := client.buffer.find(b"\n")) >= 0 and client.alive:
+            if end > _LINE_MAX:
+                break  # too long, though it came in one go with its end
             line = bytes(client.buffer[:end])
             del client.buffer[: end + 1]
             if line.strip():
                 self._serve(client, line)
-        if len(client.buffer) > _LINE_MAX:
+        if client.alive and len(client.buffer) > _LINE_MAX:
             self._send_error(
                 client, None, BadRequest(f"a request is longer than {_LINE_MAX} bytes")
             )
