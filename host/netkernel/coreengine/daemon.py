@@ -150,7 +150,8 @@ class CoreEngine:
     def stop(self) -> None:
         """Leave `run` after the current round (from a signal handler too); leases end in order."""
         self._done = True
-        os.eventfd_write(self._wake, 1)
+        with contextlib.suppress(OSError):  # close() was faster
+            os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
         """End every lease in order and let go of the card. Harmless when called twice."""
