@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +66,13 @@ def fetch_out(rig: Rig, file: Path, vf: int = 0, port: int = 80, timeout: float 
     )
 
 
-def _timed(rig: Rig, direction: str, file: Path, out: Path, fetch: object) -> Transfer:
+def _timed(
+    rig: Rig, direction: str, file: Path, out: Path, fetch: Callable[[], object]
+) -> Transfer:
     out.unlink(missing_ok=True)
     before = rig.nk_json("twin", "status")
     start = time.monotonic()
-    fetch()  # type: ignore[operator]
+    fetch()
     seconds = time.monotonic() - start
     after = rig.nk_json("twin", "status")
     return Transfer(

@@ -26,7 +26,6 @@
 `define NK_TX_ACK    3'd5
 
 // Sequence numbers live on a circle (RFC 9293, 3.4). The arguments must be plain names or bracketed.
-`define SEQ_DIFF(a, b) ((a) - (b))
 `define SEQ_LT(a, b) (((a) - (b)) >> 31 != 32'd0)
 `define SEQ_GT(a, b) (((b) - (a)) >> 31 != 32'd0)
 `define SEQ_LE(a, b) (((b) - (a)) >> 31 == 32'd0)
