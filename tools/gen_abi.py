@@ -34,7 +34,7 @@ OUTPUTS = {
 }
 
 # Arrays of register files get a name of their own for what lies within one element.
-ELEMENT_PREFIX = {"nk_vf.QS": "QS", "nk_vf.DB": "DB", "nk_pf.VF": "VFE"}
+ELEMENT_PREFIX = {"nk_vf.QS": "QS", "nk_vf.DB": "DB", "nk_pf.VF": "VFE", "nk_pf.NSM": "NSM"}
 
 
 class AbiError(Exception):
@@ -175,6 +175,8 @@ def load_abi() -> dict[str, Any]:
         ("ops", "value"),
         ("status", "value"),
         ("flow_states", "value"),
+        ("options", "value"),
+        ("congestion_controls", "value"),
     ):
         _check_unique(key, abi[key], number)
     for key in ("global", "vf"):

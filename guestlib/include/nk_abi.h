@@ -80,6 +80,7 @@ enum nk_queue {
 	X(SHUTDOWN, 0x06, JOB) \
 	X(CLOSE, 0x07, JOB) \
 	X(ABORT, 0x08, JOB) \
+	X(SETOPT, 0x09, JOB) \
 	X(INFO, 0x0a, JOB) \
 	X(SEND, 0x10, SEND) \
 	X(CREDIT, 0x11, SEND) \
@@ -107,6 +108,8 @@ enum nk_op {
 	NK_OP_CLOSE = 0x07,
 	/* as CLOSE, but with RST and at once; also ends TIME_WAIT early */
 	NK_OP_ABORT = 0x08,
+	/* socket option on a socket that is not FREE (an accept credit too): op_data[7:0] = option (see options), op_data[63:32] = value; accepted sockets keep what was set on them */
+	NK_OP_SETOPT = 0x09,
 	/* completion carries op_data = srtt_us | cwnd << 32, data_ptr = rttvar_us | ssthresh << 32, size = total retransmissions(15:0) | state(19:16) | mss(31:20 in units of 4 bytes) */
 	NK_OP_INFO = 0x0a,
 	/* size more bytes stand in the TX ring */
@@ -203,6 +206,24 @@ enum nk_flow_state {
 	NK_FS_DRAIN = 14, /* tenant has closed, CLOSED not yet in its ring */
 };
 
+/* ---- socket options of SETOPT, congestion controls ---- */
+enum nk_option {
+	NK_OPT_NODELAY = 1, /* 0 or 1; TCP_NODELAY */
+	NK_OPT_CORK = 2, /* 0 or 1; TCP_CORK, ends by itself 200 ms after the last byte was given */
+	NK_OPT_KEEPALIVE = 3, /* 0 or 1; SO_KEEPALIVE */
+	NK_OPT_KEEPIDLE = 4, /* seconds, 1 to 16383; TCP_KEEPIDLE */
+	NK_OPT_KEEPINTVL = 5, /* seconds, 1 to 255; TCP_KEEPINTVL */
+	NK_OPT_KEEPCNT = 6, /* 1 to 15; TCP_KEEPCNT */
+	NK_OPT_USER_TIMEOUT = 7, /* seconds, 0 to 1023; 0: by the count of retransmissions; TCP_USER_TIMEOUT */
+	NK_OPT_QUICKACK = 8, /* 0 or 1; the next segments are acknowledged at once */
+};
+
+enum nk_congestion_control {
+	NK_CC_RENO = 0, /* RFC 5681, 6582 */
+	NK_CC_CUBIC = 1, /* RFC 9438 */
+	NK_CC_DCTCP = 2, /* RFC 8257; asks for ECN */
+};
+
 /* ---- limits ---- */
 #define NK_LIM_PAGE 4096u /* alignment of rings and queues, bytes */
 #define NK_LIM_QUEUE_LOG2_MIN 6u /* smallest NQE ring, log2 entries */
@@ -261,7 +282,24 @@ enum nk_flow_state {
 #define NK_CNT_NEIGH_MISSES 44
 #define NK_CNT_CLOCKS 45
 #define NK_CNT_EVENTS_LOST 46
-#define NK_CNT_COUNT 47
+#define NK_CNT_RX_PAWS 47
+#define NK_CNT_TX_CHALLENGE_ACKS 48
+#define NK_CNT_CHALLENGE_LIMITED 49
+#define NK_CNT_TX_TLP 50
+#define NK_CNT_TX_UNDO 51
+#define NK_CNT_RX_DSACK 52
+#define NK_CNT_TX_DSACK 53
+#define NK_CNT_RX_CE 54
+#define NK_CNT_RX_ECE 55
+#define NK_CNT_TX_COOKIES 56
+#define NK_CNT_RX_COOKIES 57
+#define NK_CNT_RX_COOKIES_BAD 58
+#define NK_CNT_RX_PTB 59
+#define NK_CNT_RX_PTB_BAD 60
+#define NK_CNT_RX_RENEGE 61
+#define NK_CNT_TX_KEEPALIVE 62
+#define NK_CNT_TX_BLACKHOLE 63
+#define NK_CNT_COUNT 64
 #define NK_VFCNT_JOB_NQES 0
 #define NK_VFCNT_SEND_NQES 1
 #define NK_VFCNT_COMPLETIONS 2
@@ -407,6 +445,9 @@ enum nk_flow_state {
 #define NK_PF_VF_STATS_ADDR 0x08000u
 #define NK_PF_VF_STATS_STRIDE 4u
 #define NK_PF_VF_STATS_COUNT 2048u
+#define NK_PF_NSM_BASE 0x02000u
+#define NK_PF_NSM_STRIDE 0x10u
+#define NK_PF_NSM_COUNT 8u
 #define NK_PF_VF_BASE 0x04000u
 #define NK_PF_VF_STRIDE 0x40u
 #define NK_PF_VF_COUNT 64u
@@ -447,6 +488,26 @@ enum nk_flow_state {
 #define NK_DB_RECEIVE_HEAD_OFS 0x0cu
 #define NK_DB_IRQ_ARM_OFS 0x10u
 
+/* ---- NK_NSM: byte offsets within one element of the array ---- */
+#define NK_NSM_CTRL_OFS 0x00u
+#define NK_NSM_CTRL_CC_LSB 0
+#define NK_NSM_CTRL_CC_W 4
+#define NK_NSM_CTRL_SACK_LSB 8
+#define NK_NSM_CTRL_SACK_W 1
+#define NK_NSM_CTRL_TIMESTAMPS_LSB 9
+#define NK_NSM_CTRL_TIMESTAMPS_W 1
+#define NK_NSM_CTRL_ECN_LSB 10
+#define NK_NSM_CTRL_ECN_W 1
+#define NK_NSM_CTRL_WINDOW_SCALE_LSB 11
+#define NK_NSM_CTRL_WINDOW_SCALE_W 1
+#define NK_NSM_CTRL_TLP_LSB 12
+#define NK_NSM_CTRL_TLP_W 1
+#define NK_NSM_CTRL_INITIAL_CWND_LSB 16
+#define NK_NSM_CTRL_INITIAL_CWND_W 8
+#define NK_NSM_CTRL_RESET 6912u
+#define NK_NSM_PARAM_LO_OFS 0x04u
+#define NK_NSM_PARAM_HI_OFS 0x08u
+
 /* ---- NK_VFE: byte offsets within one element of the array ---- */
 #define NK_VFE_CTRL_OFS 0x00u
 #define NK_VFE_CTRL_ENABLE_LSB 0
@@ -471,6 +532,9 @@ enum nk_flow_state {
 #define NK_VFE_STATUS_RESETTING_W 1
 #define NK_VFE_STATUS_SOCKETS_LSB 16
 #define NK_VFE_STATUS_SOCKETS_W 16
+#define NK_VFE_NSM_OFS 0x28u
+#define NK_VFE_NSM_PROFILE_LSB 0
+#define NK_VFE_NSM_PROFILE_W 3
 
 /* ---- parts of NQE fields ---- */
 /* op_data: remote_ip | remote_port << 32 | local_port << 48 (ip as a number: 10.0.0.1 = 0x0a000001) */

@@ -41,12 +41,38 @@
 	X(TCLASS, IPPROTO_IPV6, IPV6_TCLASS) \
 	X(UNICAST_HOPS, IPPROTO_IPV6, IPV6_UNICAST_HOPS)
 
-enum nk_opt {
-#define NK_OPT_ENUM(name, level, option) NK_OPT_##name,
-	NK_INT_OPTIONS(NK_OPT_ENUM)
-#undef NK_OPT_ENUM
-	NK_OPT_USED
+enum nk_so {
+#define NK_SO_ENUM(name, level, option) NK_SO_##name,
+	NK_INT_OPTIONS(NK_SO_ENUM)
+#undef NK_SO_ENUM
+	NK_SO_USED
 };
-NK_STATIC_ASSERT(NK_OPT_USED <= NK_OPT_COUNT, "room for every kept option");
+/*
+ * X(name, fresh, most): options that the card serves (NK_OPT_name): the value of a new socket there, and the
+ * largest that it keeps; a larger one becomes that. KEEPALIVE stands behind its times.
+ */
+#define NK_CARD_OPTIONS(X) \
+	X(NODELAY, 0, 1) \
+	X(CORK, 0, 1) \
+	X(KEEPIDLE, 7200, 16383) \
+	X(KEEPINTVL, 75, 255) \
+	X(KEEPCNT, 9, 15) \
+	X(KEEPALIVE, 0, 1) \
+	X(USER_TIMEOUT, 0, 1023) \
+	X(QUICKACK, 1, 1)
+
+static inline int nk_so_on_card(int so)
+{
+	switch (so) {
+#define NK_SO_CASE(name, fresh, most) case NK_SO_##name:
+		NK_CARD_OPTIONS(NK_SO_CASE)
+#undef NK_SO_CASE
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+NK_STATIC_ASSERT(NK_SO_USED <= NK_SO_COUNT, "room for every kept option");
 
 #endif

@@ -24,6 +24,8 @@ enum nk_req_op {
 	NK_REQ_CONNECT,   /* arg = ip << 32 | port; result follows; reply idx, gen may differ */
 	NK_REQ_ACCEPT,    /* reply idx, gen, fd: the connection; -EAGAIN if none */
 	NK_REQ_SHUTDOWN,  /* arg = SHUT_RD, SHUT_WR, SHUT_RDWR */
+	NK_REQ_OPTION,    /* arg = NK_SO_ index of an option in the table that has changed */
+	NK_REQ_LINGER,    /* after close(): reply arg = 1 if the socket is closing, 0 if others still hold it */
 	NK_REQ_INFO,      /* reply arg[0..2] = op_data, data_ptr, size of the completion */
 };
 

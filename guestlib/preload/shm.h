@@ -18,10 +18,10 @@
 #define NK_PROC_WORDS (NK_MAX_PROCS / 64u)
 
 /* Integer socket options whose value is kept; options.c says which level and name each one is. */
-#define NK_OPT_COUNT 40
+#define NK_SO_COUNT 40
 
 struct nk_opts {
-	int32_t value[NK_OPT_COUNT];
+	int32_t value[NK_SO_COUNT];
 	int32_t linger_on, linger_sec;
 	int64_t rcvtimeo_us, sndtimeo_us; /* 0: none */
 };
@@ -77,6 +77,7 @@ struct nk_shm {
 	uint32_t nsock;
 	uint32_t ip, prefix, mtu;
 	uint32_t rx_log2, tx_log2;
+	uint32_t cc; /* congestion control, NK_CC_ */
 	uint32_t queue_set;
 	uint32_t sq_log2;
 	uint64_t sq_offset, status_offset; /* in the region */

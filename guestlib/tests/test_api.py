@@ -34,6 +34,38 @@ def test_api(guest: Any, build: Path, name: str) -> None:
     run.assert_clean()
 
 
+NODELAY, CORK, KEEPALIVE, KEEPIDLE, KEEPINTVL, KEEPCNT, USER_TIMEOUT, QUICKACK = range(1, 9)
+
+
+def test_options_on_the_card(guest: Any, build: Path) -> None:
+    """Each option as SETOPT, once, in the card's units and limits; a listener's on all that it accepts."""
+    run = guest(build / "api", "options_to_card", card=("--sockets", "48"))
+    code, out = run.wait()
+    assert code == 0, out
+    run.assert_clean()
+    log = run.stats("card")["setopts"]
+    ids = list(dict.fromkeys(s for s, _, _ in log))
+    active = [(o, v) for s, o, v in log if s == ids[0]]
+    before = {(NODELAY, 1), (USER_TIMEOUT, 2), (KEEPINTVL, 255)}
+    assert set(active[:3]) == before
+    assert active[3:] == [
+        (KEEPALIVE, 1), (KEEPIDLE, 30), (KEEPCNT, 15), (QUICKACK, 1), (QUICKACK, 1),
+        (NODELAY, 0), (USER_TIMEOUT, 0),
+    ]  # fmt: skip
+    passive = {i: [(o, v) for s, o, v in log if s == i] for i in ids[1:]}
+    assert all((KEEPALIVE, 1) in options for options in passive.values())
+    assert [(KEEPALIVE, 1), (KEEPIDLE, 44), (KEEPIDLE, 45)] in passive.values()
+
+
+@pytest.mark.parametrize("name", ["many_accepts", "options_to_card", "poll_accept_and_write_space"])
+def test_no_listener_without_credits(guest: Any, build: Path, name: str) -> None:
+    """LISTEN and the first accept credits are one batch: a SYN finds both or neither."""
+    run = guest(build / "api", name, card=CARD.get(name, ("--sockets", "48")))
+    code, out = run.wait()
+    assert code == 0, out
+    assert run.stats("card")["bare_listeners"] == 0
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -45,6 +77,9 @@ def test_api(guest: Any, build: Path, name: str) -> None:
         "many_connections",
         "crowd",
         "peer_reset",
+        "options_to_card",
+        "cork",
+        "linger",
     ],
 )
 def test_api_sanitized(guest: Any, build: Path, name: str) -> None:

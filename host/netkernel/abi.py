@@ -31,6 +31,7 @@ class Op(IntEnum):
     SHUTDOWN = 0x06  # no more sends: FIN after all data in the TX ring
     CLOSE = 0x07  # the tenant is done with the socket: graceful close; CLOSED follows once the card will not touch socket or rings again. A listener closes at once, with CLOSED for each of its unused credits
     ABORT = 0x08  # as CLOSE, but with RST and at once; also ends TIME_WAIT early
+    SETOPT = 0x09  # socket option on a socket that is not FREE (an accept credit too): op_data[7:0] = option (see options), op_data[63:32] = value; accepted sockets keep what was set on them
     INFO = 0x0a  # completion carries op_data = srtt_us | cwnd << 32, data_ptr = rttvar_us | ssthresh << 32, size = total retransmissions(15:0) | state(19:16) | mss(31:20 in units of 4 bytes)
     SEND = 0x10  # size more bytes stand in the TX ring
     CREDIT = 0x11  # size bytes of the RX ring were consumed; opens the window
@@ -103,6 +104,27 @@ class FlowState(IntEnum):
     DRAIN = 14  # tenant has closed, CLOSED not yet in its ring
 
 
+class Option(IntEnum):
+    """Socket options of SETOPT."""
+
+    NODELAY = 1  # 0 or 1; TCP_NODELAY
+    CORK = 2  # 0 or 1; TCP_CORK, ends by itself 200 ms after the last byte was given
+    KEEPALIVE = 3  # 0 or 1; SO_KEEPALIVE
+    KEEPIDLE = 4  # seconds, 1 to 16383; TCP_KEEPIDLE
+    KEEPINTVL = 5  # seconds, 1 to 255; TCP_KEEPINTVL
+    KEEPCNT = 6  # 1 to 15; TCP_KEEPCNT
+    USER_TIMEOUT = 7  # seconds, 0 to 1023; 0: by the count of retransmissions; TCP_USER_TIMEOUT
+    QUICKACK = 8  # 0 or 1; the next segments are acknowledged at once
+
+
+class CongestionControl(IntEnum):
+    """Algorithms that an NSM profile may name."""
+
+    RENO = 0  # RFC 5681, 6582
+    CUBIC = 1  # RFC 9438
+    DCTCP = 2  # RFC 8257; asks for ECN
+
+
 class Queue(IntEnum):
     """Queues of a queue set, by their position in its registers."""
 
@@ -120,6 +142,7 @@ OP_QUEUE: Final[dict[Op, Queue]] = {
     Op.SHUTDOWN: Queue.JOB,
     Op.CLOSE: Queue.JOB,
     Op.ABORT: Queue.JOB,
+    Op.SETOPT: Queue.JOB,
     Op.INFO: Queue.JOB,
     Op.SEND: Queue.SEND,
     Op.CREDIT: Queue.SEND,
@@ -257,6 +280,23 @@ COUNTERS: Final[dict[str, int]] = {
     "neigh_misses": 44,  # segments that waited for ARP
     "clocks": 45,  # clock cycles since reset
     "events_lost": 46,  # events without room in their receive ring; the card prevents it, so anything but 0 is a defect
+    "rx_paws": 47,  # segments refused by their timestamp (RFC 7323)
+    "tx_challenge_acks": 48,  # challenge ACKs (RFC 5961)
+    "challenge_limited": 49,  # challenge ACKs and RSTs not sent: rate limit
+    "tx_tlp": 50,  # tail loss probes (RFC 8985)
+    "tx_undo": 51,  # windows put back: the timeout or loss was spurious (RFC 4015)
+    "rx_dsack": 52,  # D-SACK blocks received (RFC 2883)
+    "tx_dsack": 53,  # duplicates reported by D-SACK
+    "rx_ce": 54,  # segments marked CE
+    "rx_ece": 55,  # congestion signalled by ECE: windows cut
+    "tx_cookies": 56,  # SYNs answered by a SYN cookie
+    "rx_cookies": 57,  # connections opened by a valid cookie
+    "rx_cookies_bad": 58,  # ACKs to a listener without a valid cookie
+    "rx_ptb": 59,  # ICMP fragmentation needed, accepted
+    "rx_ptb_bad": 60,  # the same, refused: no such flow, sequence number or size
+    "rx_renege": 61,  # peers that dropped data which they had acknowledged selectively
+    "tx_keepalive": 62,  # keep-alive probes
+    "tx_blackhole": 63,  # segment sizes lowered since large ones vanish (RFC 4821)
 }
 VF_COUNTERS: Final[dict[str, int]] = {
     "job_nqes": 0,
@@ -371,6 +411,9 @@ class PF:
     VF_STATS: Final = 0x08000  # Counters of the VFs
     VF_STATS_STRIDE: Final = 4
     VF_STATS_COUNT: Final = 2048
+    NSM_BASE: Final = 0x02000
+    NSM_STRIDE: Final = 0x10
+    NSM_COUNT: Final = 8
     VF_BASE: Final = 0x04000
     VF_STRIDE: Final = 0x40
     VF_COUNT: Final = 64
@@ -410,6 +453,21 @@ class DB:
     IRQ_ARM: Final = 0x10  # Arm interrupt
 
 
+class NSM:
+    """Byte offsets and fields within one element of the array."""
+
+    CTRL: Final = 0x00  # Profile
+    CTRL_CC: Final = Field(0, 4)  # congestion control, see congestion_controls
+    CTRL_SACK: Final = Field(8, 1)  # offer and take selective acknowledgement
+    CTRL_TIMESTAMPS: Final = Field(9, 1)  # offer and take timestamps
+    CTRL_ECN: Final = Field(10, 1)  # offer and take ECN
+    CTRL_WINDOW_SCALE: Final = Field(11, 1)  # offer and take window scale
+    CTRL_TLP: Final = Field(12, 1)  # tail loss probes
+    CTRL_INITIAL_CWND: Final = Field(16, 8)  # initial congestion window, segments (RFC 6928); 0: that of the card
+    PARAM_LO: Final = 0x04  # Congestion control parameters, low
+    PARAM_HI: Final = 0x08  # Congestion control parameters, high
+
+
 class VFE:
     """Byte offsets and fields within one element of the array."""
 
@@ -429,6 +487,8 @@ class VFE:
     STATUS_ENABLED: Final = Field(0, 1)  # VF CTRL.enable took effect
     STATUS_RESETTING: Final = Field(1, 1)
     STATUS_SOCKETS: Final = Field(16, 16)  # sockets that are not FREE
+    NSM: Final = 0x28  # NSM profile
+    NSM_PROFILE: Final = Field(0, 3)
 
 
 # ---- reset values of what software may write ----
@@ -468,6 +528,11 @@ DB_RESET: Final[dict[str, int]] = {
     "RECEIVE_HEAD": 0,
     "IRQ_ARM": 0,
 }
+NSM_RESET: Final[dict[str, int]] = {
+    "CTRL": 6912,
+    "PARAM_LO": 0,
+    "PARAM_HI": 0,
+}
 VFE_RESET: Final[dict[str, int]] = {
     "CTRL": 0,
     "MAC_LO": 0,
@@ -478,4 +543,5 @@ VFE_RESET: Final[dict[str, int]] = {
     "SOCKET_BASE": 0,
     "SOCKET_COUNT": 0,
     "MTU": 1500,
+    "NSM": 0,
 }

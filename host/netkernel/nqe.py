@@ -88,6 +88,11 @@ def as_dict(nqe: Any) -> dict[str, int | str]:
             row["tx_log2"] = abi.RING_SIZES_TX_LOG2.get(size)
         case abi.Op.ACCEPT:
             row["credit"] = op_data & 0xFFFF_FFFF
+        case abi.Op.SETOPT:
+            option = op_data & 0xFF
+            known = {int(o): o.name for o in abi.Option}
+            row["option"] = known.get(option, str(option))
+            row["value"] = op_data >> 32
     return row
 
 
@@ -105,6 +110,8 @@ def text(nqe: Any) -> str:
             )
         case "ACCEPT":
             parts.append(f"credit {row['credit']}")
+        case "SETOPT":
+            parts.append(f"{row['option']} {row['value']}")
         case "LISTEN":
             parts.append(f"port {row['local_port']}")
         case "CONNECT" | "CONNECTED":

@@ -13,6 +13,7 @@ from netkernel.errors import BadRequest, PermissionDenied
 COREENGINE_SOCK: Final = "coreengine.sock"
 COREENGINE_LOCK: Final = "coreengine.lock"
 COREENGINE_LOG: Final = "coreengine.log"
+NSM_PROFILES: Final = "nsm.json"
 TWIN_SOCK: Final = "twin.sock"
 TWIN_LOG: Final = "twin.log"
 TWIN_LOCK: Final = "twin.lock"

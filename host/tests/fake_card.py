@@ -309,12 +309,25 @@ class FakeCard:
             if register == abi.VFE.STATUS:
                 return int(vf.enabled) | self._resetting(vf) << 1 | vf.sockets << 16
             return vf.entry.get(register, abi.VFE_RESET["MTU"] if register == abi.VFE.MTU else 0)
+        if (register := self._nsm_register(address)) is not None:
+            return self.pf_regs.get(address, abi.NSM_RESET[register])
         for name, value in abi.PF_RESET.items():
             if address == getattr(abi.PF, name):
                 return self.pf_regs.get(address, value)
         return self.pf_regs.get(address, 0)
 
+    @staticmethod
+    def _nsm_register(address: int) -> str | None:
+        """Name of a register of a profile."""
+        slot, register = divmod(address - abi.PF.NSM_BASE, abi.PF.NSM_STRIDE)
+        at = {getattr(abi.NSM, name): name for name in abi.NSM_RESET}
+        return at.get(register) if 0 <= slot < abi.PF.NSM_COUNT else None
+
     def _pf_write(self, address: int, value: int) -> None:
+        if self._nsm_register(address) == "CTRL":
+            if value & 15 > max(abi.CongestionControl):
+                return
+            value &= 0x00FF_1F0F
         if not abi.PF.VF_BASE <= address < abi.PF.VF_BASE + abi.PF.VF_STRIDE * len(self.vfs):
             self.pf_regs[address] = value
             return
@@ -325,5 +338,5 @@ class FakeCard:
             was, vf.on = vf.on, bool(value & 1) and end <= self.flows
             if was and not vf.on:
                 self._vf_ctrl(vf, 0)
-        elif not vf.on:
+        elif not vf.on or register == abi.VFE.NSM:
             vf.entry[register] = value

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 from fake_card import FakeCard
-from netkernel import errors
+from netkernel import abi, errors
 from netkernel import rundir as places
 from netkernel.cli.run import layout_text
 from netkernel.coreengine import CoreEngine, CoreEngineClient, TwinSlot
 from netkernel.coreengine import schema as sc
 
 HOST = Path(__file__).parents[1]
+NSM = abi.VFE.NSM
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -40,7 +41,13 @@ def engine(card: FakeCard, rundir: Path) -> Iterator[CoreEngine]:
 COMMANDS = [
     ["list"],
     ["info"],
-    ["nsm"],
+    ["nsm", "list"],
+    ["nsm", "show"],
+    ["nsm", "create"],
+    ["nsm", "set"],
+    ["nsm", "delete"],
+    ["nsm", "assign"],
+    ["nsm", "params"],
     ["stats"],
     ["run"],
     ["exit-codes"],
@@ -101,6 +108,38 @@ def test_vf_commands(nk_hw: Run, card: FakeCard) -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_nsm_commands(nk_hw: Run, card: FakeCard) -> None:
+    assert "default" in nk_hw("nsm", "list")[1]
+    code, out, _ = nk_hw("nsm", "create", "dc", "--cc", "dctcp", "--param", "g_log2=5", "--json")
+    assert code == 0
+    made = json.loads(out)
+    assert (made["slot"], made["cc"], made["ecn"], made["sack"]) == (1, "dctcp", True, True)
+    assert made["params"] == {"beta": 128, "g_log2": 5}
+    code, out, _ = nk_hw("nsm", "set", "dc", "--no-timestamps", "--initial-cwnd", "20")
+    assert code == 0
+    assert ["timestamps", "off"] in [line.split() for line in out.splitlines()]
+    assert "2^-this" in nk_hw("nsm", "show", "dc")[1]
+    assert json.loads(nk_hw("nsm", "show", "dc", "--json")[1])["initial_cwnd"] == 20
+    nk_hw("vf", "create", "10.1.0.2/24", "--nsm", "dc")
+    nk_hw("vf", "create", "10.1.0.3/24")
+    assert [vf.entry.get(NSM, 0) for vf in card.vfs[:2]] == [1, 0]
+    assert json.loads(nk_hw("nsm", "assign", "dc", "1", "--json")[1])["vfs"][0]["nsm"] == "dc"
+    assert nk_hw("nsm", "assign", "default", "0")[0] == 0
+    assert [vf.entry[NSM] for vf in card.vfs[:2]] == [0, 1]
+    assert "default:0 dc:1" in nk_hw("list")[1]
+    assert "dctcp sack ecn window_scale tlp; VF 1" in nk_hw("info")[1]
+    assert ["vf1.nsm", "dc"] in [line.split() for line in nk_hw("stats")[1].splitlines()]
+    rows = json.loads(nk_hw("nsm", "list", "--json")[1])["profiles"]
+    assert [(row["name"], row["vfs"]) for row in rows] == [("default", [0]), ("dc", [1])]
+    code, _, err = nk_hw("nsm", "delete", "dc")
+    assert code == errors.Busy.exit_code
+    assert "that of VF 1" in err
+    assert nk_hw("vf", "set", "1", "--nsm", "default")[0] == 0
+    assert nk_hw("nsm", "delete", "dc")[0] == 0
+    assert "dc" not in nk_hw("nsm", "list")[1]
+
+
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     ("args", "kind", "text"),
     [
@@ -109,8 +148,25 @@ def test_vf_commands(nk_hw: Run, card: FakeCard) -> None:
         (["vf", "create", "10.1.0.0/24"], errors.BadRequest, "not a host"),
         (["vf", "create", "ten"], errors.BadRequest, "ip: "),
         (["vf", "create", "10.1.0.9/24", "--mtu", "9000"], errors.BadRequest, "mtu: "),
-        (["nsm", "speed=1"], errors.BadRequest, "speed"),
-        (["nsm", "rto_min_us"], errors.BadRequest, "not NAME=VALUE"),
+        (["nsm", "params", "speed=1"], errors.BadRequest, "speed"),
+        (["nsm", "params", "rto_min_us"], errors.BadRequest, "not NAME=VALUE"),
+        (["nsm", "create", "x", "--cc", "bbr"], errors.BadRequest, "has reno, cubic, dctcp"),
+        (["nsm", "create", "9x"], errors.BadRequest, "no name for a profile"),
+        (["nsm", "create", "default"], errors.PortInUse, "already"),
+        (["nsm", "create", "x", "--initial-cwnd", "256"], errors.BadRequest, "initial_cwnd: "),
+        (["nsm", "create", "x", "--param", "beta"], errors.BadRequest, "not NAME=NUMBER"),
+        (["nsm", "create", "x", "--param", "beta=x"], errors.BadRequest, "not NAME=NUMBER"),
+        (["nsm", "create", "x", "--param", "g_log2=3"], errors.BadRequest, "cubic has no"),
+        (["nsm", "create", "x", "--param", "c=256"], errors.BadRequest, "c of cubic is 1 to 255"),
+        (["nsm", "create", "x", "--cc", "dctcp", "--no-ecn"], errors.BadRequest, "without ECN"),
+        (["nsm", "set", "x", "--no-sack"], errors.UnknownDevice, "no profile 'x'"),
+        (["nsm", "show", "x"], errors.UnknownDevice, "no profile 'x'"),
+        (["nsm", "delete", "x"], errors.UnknownDevice, "no profile 'x'"),
+        (["nsm", "delete", "default"], errors.BadRequest, "cannot be deleted"),
+        (["nsm", "assign", "x", "0"], errors.UnknownDevice, "no profile 'x'"),
+        (["nsm", "assign", "default", "3"], errors.UnknownDevice, "VF 3 is not configured"),
+        (["vf", "set", "0", "--nsm", "x"], errors.UnknownDevice, "no profile 'x'"),
+        (["vf", "create", "10.1.0.9/24", "--nsm", "?"], errors.BadRequest, "nsm: "),
         (["info", "card7"], errors.UnknownDevice, "card7"),
         (["stats", "--interval", "0"], errors.BadRequest, "--interval"),
         (["twin", "status"], errors.UnknownDevice, "no twin runs"),
@@ -137,7 +193,8 @@ def test_wrong_use_of_the_command_line(nk_hw: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["vf", "list"], ["stats"], ["nsm"], ["coreengine", "stop"], ["run", "--", "true"]]
+    "args",
+    [["vf", "list"], ["stats"], ["nsm", "list"], ["coreengine", "stop"], ["run", "--", "true"]],
 )
 def test_without_coreengine(nk_hw: Run, args: list[str]) -> None:
     code, _, err = nk_hw(*args)
@@ -158,7 +215,9 @@ def test_list_and_info(nk_hw: Run, card: FakeCard) -> None:
     assert [(r["device"], r["coreengine"], r["card"]["vfs"]) for r in rows] == [
         ("twin", "not running", 4)
     ]
-    assert "rto_min_us" in nk_hw("info")[1]
+    code, out, _ = nk_hw("info")
+    assert "rto_min_us" in out
+    assert "nsm.default" in out and "reno" in out  # the card's own, nobody has set it up
     card.version += 0x10000
     code, _, err = nk_hw("info")
     assert code == errors.AbiMismatch.exit_code
@@ -176,7 +235,7 @@ def test_list_without_a_device(nk_hw: Run) -> None:
 @pytest.mark.usefixtures("engine")
 def test_info_and_stats_through_coreengine(nk_hw: Run, card: FakeCard) -> None:
     assert json.loads(nk_hw("list", "--json")[1])["devices"][0]["coreengine"] == "running"
-    assert nk_hw("nsm", "initial_cwnd=4", "rto_min_us=9000")[0] == 0
+    assert nk_hw("nsm", "params", "initial_cwnd=4", "rto_min_us=9000")[0] == 0
     assert json.loads(nk_hw("info", "--json")[1])["params"]["initial_cwnd"] == 4
     card.pf_regs[0x1000] = 12345
     assert "12345" in nk_hw("stats")[1]
@@ -238,6 +297,7 @@ def test_run_hands_over_to_guestd(rundir: Path) -> None:
     assert int(layout["region_bytes"]) == said["region"]
     assert said["bar"] == 0x20000
     assert layout["rx_log2"] == "13"
+    assert layout["cc"] == str(abi.CongestionControl.CUBIC)
     assert len(said["options"]["--irq-fd"]) == 1
 
 
@@ -258,9 +318,10 @@ def test_layout_text_has_every_key() -> None:
         heap=sc.Extent(offset=8192, bytes=4096),
         rx_log2=12,
         tx_log2=12,
+        cc=1,
     )
     keys = [line.split("=")[0] for line in layout_text(layout).splitlines()]
-    assert len(keys) == len(set(keys)) == 14 + 2 * 9
+    assert len(keys) == len(set(keys)) == 15 + 2 * 9
     assert {"qs1_receive_log2", "qs1_status_offset", "db_stride", "heap_bytes"} <= set(keys)
 
 

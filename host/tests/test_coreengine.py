@@ -181,14 +181,14 @@ def test_vf_numbers(running: Running) -> None:
 
 
 def test_nsm_parameters(card: FakeCard, running: Running) -> None:
-    params = running.ask(sc.NsmRequest())
+    params = running.ask(sc.NsmParamsRequest())
     assert (params["rto_min_us"], params["retries_syn"], params["initial_cwnd"]) == (200000, 6, 10)
     new = sc.NsmParams(rto_min_us=5000, retries_syn=3)
-    params = running.ask(sc.NsmRequest(params=new))
+    params = running.ask(sc.NsmParamsRequest(params=new))
     assert card.pf_regs[abi.PF.RETRIES] == 60 << 16 | 3 << 8 | 12
     assert params["rto_min_us"] == 5000
     with pytest.raises(BadRequest, match="must hold"):
-        running.ask(sc.NsmRequest(params=sc.NsmParams(rto_min_us=70_000_000)))
+        running.ask(sc.NsmParamsRequest(params=sc.NsmParams(rto_min_us=70_000_000)))
 
 
 def test_stats(card: FakeCard, running: Running) -> None:
@@ -394,7 +394,12 @@ def talk(rundir: Path, data: bytes) -> list[dict[str, object]]:
         b'{"cmd":"vf_create","config":{"ip":"224.0.0.1/24"}}',
         b'{"cmd":"vf_create","config":{"mac":"01:00:00:00:00:01"}}',
         b'{"cmd":"vf_create","config":{"mac":"02:00:00:00:00"}}',
-        b'{"cmd":"nsm","params":{"rto_min_us":0}}',
+        b'{"cmd":"nsm_params","params":{"rto_min_us":0}}',
+        b'{"cmd":"nsm_create","name":"a b","settings":{}}',
+        b'{"cmd":"nsm_create","name":"x","settings":{"cc":"vegas"}}',
+        b'{"cmd":"nsm_create","name":"x","settings":{"params":{"beta":"much"}}}',
+        b'{"cmd":"nsm_set","name":"default","settings":{"initial_cwnd":256}}',
+        b'{"cmd":"nsm_set","name":"default","settings":{"speed":1}}',
         b"\xff\xfe",
     ],
 )

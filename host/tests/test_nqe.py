@@ -55,6 +55,8 @@ def test_ready_follows_the_phase(head: int, written: int) -> None:
         ({"op": abi.Op.DATA, "vm_id": 2, "size": 1448}, "DATA        vf 2.0 socket 0      1448 b"),
         ({"op": abi.Op.LISTEN, "op_data": 8080 << 48}, "port 8080"),
         ({"op": abi.Op.ACCEPT, "op_data": 9}, "credit 9"),
+        ({"op": abi.Op.SETOPT, "op_data": abi.Option.KEEPIDLE | 30 << 32}, "KEEPIDLE 30  cookie"),
+        ({"op": abi.Op.SETOPT, "op_data": 77}, "77 0  cookie"),
         (
             {"op": abi.Op.SOCKET, "data_ptr": 0x5000, "op_data": 0x9000, "size": 12 | 14 << 8},
             "rx 0x5000/2^12  tx 0x9000/2^14",

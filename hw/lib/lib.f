@@ -9,3 +9,6 @@ rtl/nk_dma_wr_arb.v
 rtl/nk_stat_counters.v
 rtl/nk_stat_ram.v
 rtl/nk_halfsiphash.v
+rtl/nk_ram_1rw1r.v
+rtl/nk_halfsiphash_pipe.v
+rtl/nk_vf_stats.v

@@ -12,7 +12,7 @@ FIELDS: dict[str, tuple[int, int]] = {}
 """name -> (least significant bit, width)"""
 
 _lsb = 0
-for _name, _width, _doc in yaml.safe_load(_SOURCE.read_text())["fields"]:
+for _name, _width, _keep, _doc in yaml.safe_load(_SOURCE.read_text())["fields"]:
     FIELDS[_name] = (_lsb, _width)
     _lsb += _width
 WIDTH = _lsb

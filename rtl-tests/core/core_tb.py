@@ -11,7 +11,7 @@ await tb.finish()                    # everything closed, every flow and ring en
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from common.tenant import Sock, Tenant
 from model import frames as fr
 from model.tcp_peer import Conn, Host, Options
 from netkernel import abi
-from netkernel.abi import PF, VF, VFE, Status
+from netkernel.abi import NSM, PF, VF, VFE, Status
 
 HERE = Path(__file__).resolve().parent
 BUILD_ID = 0x12345678
@@ -40,6 +40,18 @@ def run_core(test_file: str, w: int = 512, testcase: str | None = None, **extra:
         sources=[HERE / "nk_core_tb.v"],
         testcase=testcase,
     )
+
+
+def profile(at: int = 0, param: int = 0, **change: int) -> dict[int, int]:
+    """Register writes for an NSM profile: cc, sack, timestamps, ecn, window_scale, tlp, initial_cwnd."""
+    values = {"cc": 0, "sack": 1, "timestamps": 1, "ecn": 0, "window_scale": 1, "tlp": 1, **change}
+    base = PF.NSM_BASE + PF.NSM_STRIDE * at
+    ctrl = sum(getattr(NSM, f"CTRL_{name.upper()}").put(value) for name, value in values.items())
+    return {
+        base + NSM.CTRL: ctrl,
+        base + NSM.PARAM_LO: param & 0xFFFFFFFF,
+        base + NSM.PARAM_HI: param >> 32,
+    }
 
 
 def vf_ip(vf: int) -> int:
@@ -81,11 +93,12 @@ class Raw:
         payload: bytes = b"",
         options: bytes = b"",
         vf: int = 0,
+        ecn: int = 0,
     ) -> None:
         segment = fr.tcp(
             self.ip, vf_ip(vf), sport, dport, seq, ack, flags, window, payload, options
         )
-        packet = fr.ipv4(self.ip, vf_ip(vf), fr.IP_TCP, segment)
+        packet = fr.ipv4(self.ip, vf_ip(vf), fr.IP_TCP, segment, tos=ecn)
         self.tb.to_card(fr.ethernet(vf_mac(vf), self.mac, fr.ETH_IPV4, packet))
 
     async def next(self, what: str = "a frame", us: int = 5_000_000) -> fr.Frame:
@@ -112,12 +125,17 @@ class Raw:
 
 
 class RawConn:
-    """A connection driven by hand from the `Raw` host: counts sequence numbers, nothing else."""
+    """A connection driven by hand from the `Raw` host: counts sequence numbers, nothing else.
+
+    With timestamps (tsval is not None) each segment carries them; the test moves tsval.
+    """
 
     def __init__(self, raw: Raw, lport: int, rport: int, iss: int = 1000, vf: int = 0) -> None:
         self.raw, self.lport, self.rport, self.vf = raw, lport, rport, vf
         self.seq, self.ack = iss, 0
         self.window = 65535
+        self.tsval: int | None = None
+        self.tsecr = 0
 
     def put(
         self,
@@ -128,21 +146,28 @@ class RawConn:
         ack: int | None = None,
         window: int | None = None,
         options: bytes = b"",
+        sack: Sequence[tuple[int, int]] = (),
+        ecn: int = 0,
     ) -> None:
         """Send a segment; without an explicit seq it takes the next sequence numbers."""
         at = self.seq if seq is None else seq
         if seq is None:
             taken = len(payload) + (flags & 1) + (flags >> 1 & 1)
             self.seq = self.seq + taken & 0xFFFFFFFF
+        if not options:
+            ts = None if self.tsval is None else (self.tsval, self.tsecr)
+            options = fr.tcp_options(ts=ts, sack=sack)
         acknowledge = (self.ack if ack is None else ack) if flags & fr.ACK else 0
         self.raw.tcp(
             self.lport, self.rport, at & 0xFFFFFFFF, acknowledge & 0xFFFFFFFF, flags,
-            self.window if window is None else window, payload, options, self.vf,
+            self.window if window is None else window, payload, options, self.vf, ecn,
         )  # fmt: skip
 
     async def get(self, what: str = "a segment", us: int = 5_000_000) -> fr.Frame:
         f = await self.raw.next(what, us)
         assert (f.sport, f.dport) == (self.rport, self.lport), f"{what}: {f}"
+        if f.ts is not None:
+            self.tsecr = f.ts[0]
         return f
 
     async def expect(
@@ -449,18 +474,30 @@ class TB:
         mss: int | None = 1460,
         wscale: int | None = None,
         window: int = 65535,
+        ts: int | None = None,
+        sack: bool = False,
+        ecn: bool = False,
+        agreed: bool = True,
+        vf: int = 0,
         **socket: Any,
     ) -> tuple[Sock, RawConn]:
-        """A connection opened by hand from `raw`, established; its listener is closed again."""
-        listener = await self.listen(port, 0)
-        child = self.tenants[0].socket(**socket)
+        """A connection opened by hand from `raw`, established; its listener is closed again.
+
+        ts, sack, ecn: offered by the SYN, and `agreed` by the card (ecn always).
+        """
+        listener = await self.listen(port, 0, vf)
+        child = self.tenants[vf].socket(**socket)
         await self.ok(listener.credit_accept(child))
-        conn = RawConn(raw, lport, port, iss)
-        conn.window = window
-        raw.arp_now()
+        conn = RawConn(raw, lport, port, iss, vf)
+        conn.window, conn.tsval = window, ts
+        raw.arp_now(vf)
         await self.until(lambda: True)
-        conn.put(fr.SYN, options=fr.tcp_options(mss, wscale))
-        f = await conn.expect(fr.SYN | fr.ACK, "SYN,ACK", ack=conn.seq)
+        options = fr.tcp_options(mss, wscale, sack_ok=sack, ts=None if ts is None else (ts, 0))
+        conn.put(fr.SYN | (fr.ECE | fr.CWR if ecn else 0), options=options)
+        f = await conn.expect(fr.SYN | fr.ACK | (fr.ECE if ecn else 0), "SYN,ACK", ack=conn.seq)
+        assert (f.ts is not None, f.sack_ok) == (agreed and ts is not None, agreed and sack), f
+        if not agreed:
+            conn.tsval = None
         conn.ack = f.seq + 1 & 0xFFFFFFFF
         conn.put(fr.ACK)
         await self.until(lambda: child.connected, what="ACCEPTED")

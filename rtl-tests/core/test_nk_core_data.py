@@ -9,7 +9,7 @@ from common.hostmem import Stalls
 from core.core_tb import TB, run_core, vf_ip
 from model import frames as fr
 from model.frames import ACK, PSH
-from netkernel.abi import Status
+from netkernel.abi import Option, Status
 
 
 async def both_ways(tb: TB, sock, conn, up: bytes, down: bytes, us: int = 60_000_000) -> None:
@@ -278,18 +278,80 @@ async def initial_window_is_ten_segments(dut):
 
 
 @cocotb.test()
-async def last_piece_leaves_at_once(dut):
-    """What is less than a segment does not wait for an ACK when it is all there is."""
+async def nodelay(dut):
+    """With TCP_NODELAY what is less than a segment waits for no ACK."""
     tb = TB(dut)
     await tb.start()
     raw = tb.raw()
     sock, _ = await tb.raw_accept(raw)
+    await tb.ok(sock.setopt(Option.NODELAY, 1))
     sock.send(bytes(1460 + 100))
     await tb.sleep(1000)
     assert [len(f.payload) for f in raw.skip()] == [1460, 100]
     sock.send(b"and more")
     await tb.sleep(1000)
     assert [f.payload for f in raw.skip()] == [b"and more"]
+    await tb.finish()
+
+
+@cocotb.test()
+async def nagle(dut):
+    """Nagle's rule in Minshall's form: a small segment waits for the ACK of a small one before it, not of full ones."""
+    tb = TB(dut)
+    await tb.start()
+    raw = tb.raw()
+    sock, conn = await tb.raw_accept(raw)
+    raw.skip()
+    sock.send(bytes(1460 + 100))
+    first = [await conn.get(), await conn.get("small segment behind a full one", 1000)]
+    assert [len(f.payload) for f in first] == [1460, 100]
+    for piece in (b"two", b" small", b" pieces"):
+        sock.send(piece)
+    await raw.silence(1000)
+    conn.put(ACK, ack=first[1].seq)  # the full one is acknowledged, the small one is not
+    await raw.silence(1000)
+    sock.send(bytes(1460 - 16))  # now a full segment waits
+    full = await conn.get("full segment", 1000)
+    assert full.payload == b"two small pieces" + bytes(1460 - 16)
+    conn.ack = full.seq + 1460
+    conn.put(ACK)
+    sock.send(b"first")
+    await conn.expect(ACK, "alone", 1000, payload=b"first")
+    sock.send(b"second")
+    await raw.silence(1000)
+    conn.ack += 5
+    conn.put(ACK)
+    await conn.expect(ACK, "after the ACK", 1000, payload=b"second")
+    sock.send(b"last")
+    await raw.silence(1000)
+    await tb.ok(sock.shutdown())
+    await conn.expect(ACK | fr.FIN, "FIN takes it along", 1000, payload=b"last")
+    await tb.finish()
+
+
+@cocotb.test()
+async def cork(dut):
+    """TCP_CORK: full segments only, the rest 200 ms later or when the cork is pulled."""
+    tb = TB(dut)
+    await tb.start()
+    raw = tb.raw()
+    sock, conn = await tb.raw_accept(raw)
+    raw.skip()
+    await tb.ok(sock.setopt(Option.CORK, 1))
+    sock.send(b"c" * 100)
+    start = tb.now
+    await raw.silence(150_000)
+    await conn.expect(ACK, "end of the wait", payload=b"c" * 100)
+    assert 195_000 <= tb.now - start <= 230_000, tb.now - start
+    conn.ack += 100
+    conn.put(ACK)
+    sock.send(b"d" * 1500)
+    await conn.expect(ACK, "full segment", 1000, payload=b"d" * 1460)
+    conn.ack += 1460
+    conn.put(ACK)
+    await raw.silence(1000)
+    await tb.ok(sock.setopt(Option.CORK, 0))
+    await conn.expect(ACK, "pulled", 1000, payload=b"d" * 40)
     await tb.finish()
 
 
@@ -301,6 +363,7 @@ async def delayed_ack(dut):
     raw = tb.raw()
     sock, conn = await tb.raw_accept(raw, auto_credit=False)
     raw.skip()
+    await tb.ok(sock.setopt(Option.QUICKACK, 0))
     start = tb.now
     conn.put(ACK, bytes(1000))
     await conn.expect(ACK, "delayed ACK", ack=conn.seq)
@@ -311,6 +374,27 @@ async def delayed_ack(dut):
     await conn.expect(ACK, "ACK of two segments", ack=conn.seq)
     assert tb.now - start < 1000
     await tb.until(lambda: len(sock.received) == 1000 + 2920)
+    await tb.finish()
+
+
+@cocotb.test()
+async def quick_acks(dut):
+    """At the start, and again after QUICKACK, 15 segments in a row are acknowledged at once; then ACKs are delayed."""
+    tb = TB(dut)
+    await tb.start()
+    raw = tb.raw()
+    sock, conn = await tb.raw_accept(raw)
+    raw.skip()
+    for turn in range(2):
+        for i in range(15):
+            conn.put(ACK, bytes(100))
+            await conn.expect(ACK, f"ACK {i} in turn {turn}", 1000, ack=conn.seq)
+        start = tb.now
+        conn.put(ACK, bytes(100))
+        await conn.expect(ACK, "delayed ACK", ack=conn.seq)
+        assert 18_000 <= tb.now - start <= 25_000, tb.now - start
+        await tb.ok(sock.setopt(Option.QUICKACK, 1))
+        await raw.silence(30_000)
     await tb.finish()
 
 

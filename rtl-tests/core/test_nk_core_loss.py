@@ -31,7 +31,8 @@ async def burst(tb: TB, sock, conn: RawConn, segments: int) -> list:
 async def retransmission_by_timer(dut):
     """RFC 6298: the first unacknowledged segment again after RTO, then doubled each time."""
     tb, raw, sock, conn = await opened(dut)
-    (first,) = await burst(tb, sock, conn, 1)
+    sock.send(tb.rng.randbytes(1000))  # less than a segment: no sign of a path with a smaller MTU
+    first = await conn.get()
     times = [tb.now]
     for _ in range(4):
         again = await conn.get("retransmission", 60_000_000)
@@ -41,13 +42,43 @@ async def retransmission_by_timer(dut):
     assert 199_000 <= gaps[0] <= 1_100_000, gaps
     for a, b in zip(gaps, gaps[1:], strict=False):
         assert 1.9 < b / a < 2.1, gaps
-    conn.ack = first.seq + M
+    conn.ack = first.seq + 1000
     conn.put(ACK)
     await tb.until(lambda: sock.all_acked)
     raw.skip()
     await raw.silence(5_000_000)
     c = await tb.finish()
-    assert (c["tx_rto"], c["tx_retransmits"]) == (4, 4)
+    assert (c["tx_rto"], c["tx_retransmits"], c["tx_blackhole"]) == (4, 4, 0)
+
+
+@cocotb.test()
+async def black_hole(dut):
+    """RFC 4821: full segments that vanish three times in a row are sent in smaller ones from then on."""
+    tb, _, sock, conn = await opened(dut)
+    data = tb.rng.randbytes(3 * M)
+    sock.send(data)
+    first = [await conn.get() for _ in range(3)]
+    assert [len(f.payload) for f in first] == [M] * 3
+    for n in (M, M, 536):
+        again = await conn.get("retransmission", 60_000_000)
+        assert (again.seq, again.payload) == (first[0].seq, data[:n])
+    got = bytearray(again.payload)
+    while len(got) < len(data):
+        conn.ack = first[0].seq + len(got)
+        conn.put(ACK)
+        f = await conn.get("the rest in small segments")
+        at = f.seq - first[0].seq & 0xFFFFFFFF
+        assert len(f.payload) <= 536 and f.payload == data[at : at + len(f.payload)]
+        if at <= len(got):
+            got[at:] = f.payload
+    conn.ack = first[0].seq + len(data)
+    conn.put(ACK)
+    await tb.until(lambda: sock.all_acked)
+    job = sock.info()
+    await tb.ok(job)
+    assert job.size >> 20 == 536 // 4, "MSS"
+    c = await tb.finish()
+    assert c["tx_blackhole"] == 1
 
 
 @cocotb.test()

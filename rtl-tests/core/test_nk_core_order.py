@@ -6,6 +6,7 @@ from __future__ import annotations
 import cocotb
 from core.core_tb import TB, run_core
 from model.frames import ACK, FIN, SYN
+from netkernel.abi import Option
 
 MSS = 1000
 
@@ -109,6 +110,7 @@ async def more_holes_than_intervals(dut):
 async def repeated_segment(dut):
     """An old segment again: an ACK at once, no DATA, nothing overwritten."""
     tb, _, sock, conn = await opened(dut)
+    await tb.ok(sock.setopt(Option.QUICKACK, 0))
     start = conn.seq
     conn.put(ACK, b"x" * 500)
     conn.put(ACK, b"y" * 500)

@@ -55,8 +55,13 @@ class TB:
 async def random_requests(dut):
     tb = TB(dut)
     await tb.reset()
-    for _ in range(3000):
-        await tb.step(tb.rng.getrandbits(tb.n), tb.rng.random() < 0.6)
+    for i in range(3000):
+        req = tb.rng.getrandbits(tb.n)
+        if i // 100 % 2:  # few ask, so that whole groups do not
+            req = 0
+            for _ in range(tb.rng.randrange(4)):
+                req |= 1 << tb.rng.randrange(tb.n)
+        await tb.step(req, tb.rng.random() < 0.6)
     assert sum(tb.served.values()) > 1000 * (tb.n > 1)
 
 
@@ -65,9 +70,10 @@ async def all_ask(dut):
     """Under full load everybody gets the same share."""
     tb = TB(dut)
     await tb.reset()
-    for _ in range(20 * tb.n):
+    rounds = 20 if tb.n <= 100 else 2
+    for _ in range(rounds * tb.n):
         await tb.step((1 << tb.n) - 1, 1)
-    assert tb.served == Counter(dict.fromkeys(range(tb.n), 20))
+    assert tb.served == Counter(dict.fromkeys(range(tb.n), rounds))
 
 
 @cocotb.test()
@@ -75,8 +81,8 @@ async def nobody_starves(dut):
     """A requester that stays is served after at most N-1 others, whatever they do."""
     tb = TB(dut)
     await tb.reset()
-    for me in range(tb.n):
-        for _ in range(50):
+    for me in range(tb.n) if tb.n <= 10 else tb.rng.sample(range(tb.n), 5):
+        for _ in range(50 if tb.n <= 100 else 2):
             others = 0
             while True:
                 before = tb.served[me]
@@ -97,6 +103,6 @@ async def reset_mid_traffic(dut):
             await tb.step(tb.rng.getrandbits(tb.n), 1)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 32, 33, 64, 75, 2016])
 def test_nk_arb_rr(n):
     run_module("nk_arb_rr", __file__, {"N": n})

@@ -239,6 +239,33 @@ async def full_rate(dut):
 
 
 @cocotb.test()
+@cocotb.parametrize(delay=[0, 12])
+async def full_rate_short(dut, delay):
+    """Reads of one beat go at one a clock, whoever they are from, also after memory was slow to begin.
+
+    Four under way do not cover the way to memory and back: from eight on.
+    """
+    tb = TB(dut)
+    each = 200 // tb.n
+    await tb.reset()
+    for i in range(tb.n):
+        for _ in range(each):
+            tb.todo[i].append(Request(i, tb.rng.getrandbits(64), tb.nbytes, 0, 0xFFFF, 0))
+    late = deque([True] * delay)
+    tb.r_pause = lambda: late.popleft() if late else False
+    clocks = 0
+    while not tb.idle() and clocks < 3000:
+        tb.drive()
+        await tb.edge
+        tb.sample()
+        clocks += 1
+    assert sum(tb.got.values()) == tb.n * each
+    if tb.depth >= 8:
+        assert clocks <= tb.n * each + delay + 10
+    await tb.finish()
+
+
+@cocotb.test()
 async def reset_mid_traffic(dut):
     """A reset forgets what is under way; the next answers go to the right clients."""
     tb = TB(dut, "some", "some")
@@ -255,7 +282,7 @@ async def reset_mid_traffic(dut):
 
 
 @pytest.mark.parametrize(
-    ("w", "n", "depth_log2"), [(64, 1, 2), (64, 3, 3), (512, 4, 4), (128, 2, 2)]
+    ("w", "n", "depth_log2"), [(64, 1, 2), (64, 3, 3), (512, 4, 4), (128, 2, 2), (512, 2, 8)]
 )
 def test_nk_dma_rd_arb(w, n, depth_log2):
     run_module("nk_dma_rd_arb", __file__, {"W": w, "N": n, "DEPTH_LOG2": depth_log2})

@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 from common.runner import run_module
 from common.stream import Pulses, Signal, cycles, params, reset, rng, start_clock
 from netkernel import abi
-from netkernel.abi import PF, VF, VFE
+from netkernel.abi import NSM, PF, VF, VFE
 
 M32 = (1 << 32) - 1
 BUILD = 0xC0FFEE01
@@ -72,6 +72,9 @@ class TB:
             "cfg_mask",
             "cfg_gw",
             "cfg_mtu",
+            "cfg_nsm",
+            "nsm_ctrl",
+            "nsm_prm",
             "cfg_sock_base",
             "cfg_sock_count",
             "vf_enabled",
@@ -359,7 +362,7 @@ async def vf_table(dut):
             await tb.bad(0, at + getattr(VFE, name), value ^ 1)
             assert await tb.ok(0, at + getattr(VFE, name)) == value
         await tb.bad(0, at + VFE.STATUS, 1)
-        await tb.bad(0, at + VFE.STATUS + 4)
+        await tb.bad(0, at + VFE.NSM + 4)
     if tb.nvf < 64:
         await tb.bad(0, PF.VF_BASE + PF.VF_STRIDE * tb.nvf, 1)
         await tb.bad(0, PF.VF_BASE + PF.VF_STRIDE * tb.nvf)
@@ -367,6 +370,102 @@ async def vf_table(dut):
     tb.s["vf_sockets"].set(sum(v << 16 * k for k, v in enumerate(sockets)))
     for vf in range(tb.nvf):
         assert await tb.ok(0, PF.VF_BASE + PF.VF_STRIDE * vf + VFE.STATUS) == sockets[vf] << 16
+
+
+def profiles(tb):
+    """What the card's stack is told: CTRL and the 64 bits of parameters of each profile."""
+    ctrl, prm = tb.s["nsm_ctrl"].get(), tb.s["nsm_prm"].get()
+    return [(ctrl >> 32 * k & M32, prm >> 64 * k & (1 << 64) - 1) for k in range(8)]
+
+
+@cocotb.test()
+async def nsm_profiles(dut):
+    """Profiles against a model: reset values, own words for each, refused algorithms, whoever runs on them."""
+    tb = TB(dut)
+    await tb.reset()
+    fields = (1 << 4) - 1 | 0b11111 << 8 | 0xFF << 16  # cc, five switches, initial window
+    # Reno, SACK, timestamps, window scale, tail loss probes; no ECN.
+    reset_ctrl = 1 << 8 | 1 << 9 | 1 << 11 | 1 << 12
+    assert reset_ctrl == abi.NSM_RESET["CTRL"]
+    model = [[reset_ctrl, 0, 0] for _ in range(8)]
+    for k in range(8):
+        at = PF.NSM_BASE + PF.NSM_STRIDE * k
+        assert [await tb.ok(0, at + r) for r in (NSM.CTRL, NSM.PARAM_LO, NSM.PARAM_HI)] == model[k]
+    assert profiles(tb) == [(reset_ctrl, 0)] * 8
+    await tb.bring_up(0)
+    for _ in range(150):
+        k, word = tb.r.randrange(8), tb.r.randrange(4)
+        at = PF.NSM_BASE + PF.NSM_STRIDE * k + 4 * word
+        value = tb.r.choice((tb.r.getrandbits(32), 0, M32)) if word else tb.r.getrandbits(32)
+        if word == 3:
+            await tb.bad(0, at, value)
+            await tb.bad(0, at)
+            continue
+        if word == 0 and tb.r.random() < 0.7:
+            value = value & ~15 | tb.r.choice(list(abi.CongestionControl))
+        if word == 0 and value & 15 > 2:
+            await tb.bad(0, at, value)
+        else:
+            await tb.ok(0, at, value)
+            model[k][word] = value & fields if word == 0 else value
+        assert await tb.ok(0, at) == model[k][word]
+        assert profiles(tb) == [(c, hi << 32 | lo) for c, lo, hi in model]
+        # Nobody else's: a VF has no such address, and there is no ninth.
+        await tb.bad(tb.r.randint(1, tb.nvf), at, value)
+        await tb.bad(0, PF.NSM_BASE + PF.NSM_STRIDE * 8 + (at & 0x7F), value)
+        await tb.bad(0, at + tb.r.randint(1, 3), value)
+    for k in range(8):
+        at = PF.NSM_BASE + PF.NSM_STRIDE * k
+        assert [await tb.ok(0, at + r) for r in (NSM.CTRL, NSM.PARAM_LO, NSM.PARAM_HI)] == model[k]
+    assert tb.field("vf_enabled", 0, 1) and not tb.s["vf_resetting"].get()
+    await tb.reset()
+    assert profiles(tb) == [(reset_ctrl, 0)] * 8
+
+
+@cocotb.test()
+async def vf_profile(dut):
+    """The profile of each VF: written at any time, enabled or resetting, and by the PF alone."""
+    tb = TB(dut)
+    await tb.reset()
+    model = [0] * tb.nvf
+
+    async def check():
+        for vf in range(tb.nvf):
+            at = PF.VF_BASE + PF.VF_STRIDE * vf + VFE.NSM
+            assert await tb.ok(0, at) == model[vf] == tb.field("cfg_nsm", vf, 3)
+
+    async def give(vf, value):
+        await tb.ok(0, PF.VF_BASE + PF.VF_STRIDE * vf + VFE.NSM, value)
+        model[vf] = value & 7
+        assert tb.field("cfg_nsm", vf, 3) == model[vf]
+
+    await check()
+    for vf in range(tb.nvf):
+        await give(vf, vf + 1 | tb.r.getrandbits(29) << 3)
+    await check()
+    await tb.bring_up(0)
+    for value in (7, 0, 5):
+        await give(0, value)
+        assert await tb.ok(1, VF.STATUS) == 3, "the VF goes on"
+    tb.hold["flush"] = 200
+    await tb.ok(1, VF.CTRL, 2)
+    assert await tb.ok(1, VF.STATUS) & 4
+    await give(0, 2)
+    await tb.settled(0)
+    await check()
+    # The VF cannot see it, nor change it.
+    before = tb.s["cfg_nsm"].get()
+    for addr in (VFE.NSM, PF.VF_BASE + VFE.NSM):
+        if addr != VF.GATEWAY:  # the same offset on a VF's page
+            await tb.bad(1, addr)
+        await tb.bad(1, addr, 3)
+    assert tb.s["cfg_nsm"].get() == before
+    # The PF switches it off: the entry keeps its profile.
+    await tb.ok(0, PF.VF_BASE + VFE.CTRL, 0)
+    await tb.settled(0)
+    await check()
+    await tb.reset()
+    assert tb.s["cfg_nsm"].get() == 0
 
 
 @cocotb.test()
@@ -560,7 +659,7 @@ async def nothing_there(dut):
         PF.VF_BASE + 1,
         PF.STATS + 2,
         0xFFC,
-        0x2000,
+        0x2080,
         0xA000,
         0x1FFFC,
         0xA4,

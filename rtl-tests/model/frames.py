@@ -7,9 +7,12 @@ Addresses are numbers in host order: 10.0.0.1 = 0x0a000001, a MAC's first octet 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE = (1 << i for i in range(9))
+NOT_ECT, ECT1, ECT0, CE = range(4)  # the ECN field of the IPv4 header (RFC 3168)
 BROADCAST = (1 << 48) - 1
 ETH_IPV4, ETH_ARP = 0x0800, 0x0806
 IP_ICMP, IP_TCP = 1, 6
@@ -86,14 +89,42 @@ def icmp(kind: int, code: int, rest: bytes) -> bytes:
     return head + checksum(head + b"\0\0" + rest).to_bytes(2, "big") + rest
 
 
-def tcp_options(mss: int | None = None, wscale: int | None = None, extra: bytes = b"") -> bytes:
+def frag_needed(packet: bytes, mtu: int, quote: int = 8, code: int = 4) -> bytes:
+    """ICMP 'fragmentation needed and DF set' (RFC 1191) about an IPv4 packet.
+
+    quote: bytes quoted behind its IPv4 header.
+    """
+    head = (packet[0] & 15) * 4
+    return icmp(3, code, b"\0\0" + mtu.to_bytes(2, "big") + packet[: head + quote])
+
+
+def tcp_options(
+    mss: int | None = None,
+    wscale: int | None = None,
+    extra: bytes = b"",
+    *,
+    ts: tuple[int, int] | None = None,
+    sack_ok: bool = False,
+    sack: Sequence[tuple[int, int]] = (),
+) -> bytes:
+    """TCP options as bytes. `ts`: (TSval, TSecr); `sack`: (start, end) of each block, 32 bits."""
     out = b""
     if mss is not None:
         out += struct.pack(">BBH", 2, 4, mss)
+    if sack_ok:
+        out += bytes((1, 1, 4, 2))
+    if ts is not None:
+        out += struct.pack(">BBBBII", 1, 1, 8, 10, ts[0] & 0xFFFFFFFF, ts[1] & 0xFFFFFFFF)
     if wscale is not None:
         out += bytes((1, 3, 3, wscale))
+    if sack:
+        out += bytes((1, 1, 5, 2 + 8 * len(sack)))
+        out += b"".join(struct.pack(">II", s & 0xFFFFFFFF, e & 0xFFFFFFFF) for s, e in sack)
     out += extra
-    return out + b"\0" * (-len(out) % 4)
+    out += b"\0" * (-len(out) % 4)
+    if len(out) > 40:
+        raise ValueError(f"{len(out)} bytes of options do not fit into a TCP header")
+    return out
 
 
 def tcp(
@@ -138,6 +169,7 @@ class Frame:
     sip: int = 0
     dip: int = 0
     proto: int = 0
+    ecn: int = 0  # NOT_ECT, ECT1, ECT0, CE
     # TCP
     sport: int = 0
     dport: int = 0
@@ -147,6 +179,9 @@ class Frame:
     window: int = 0
     mss: int | None = None
     wscale: int | None = None
+    ts: tuple[int, int] | None = None  # (TSval, TSecr)
+    sack_ok: bool = False
+    sack: tuple[tuple[int, int], ...] = ()  # (start, end) of each block
     options: bytes = b""
     # TCP payload, or ICMP from the type on
     payload: bytes = field(default=b"", repr=False)
@@ -161,6 +196,10 @@ class Frame:
             return f"{self.kind} {self.op} {ip_text(self.sip or self.spa)}"
         opts = "" if self.mss is None else f" mss={self.mss}"
         opts += "" if self.wscale is None else f" ws={self.wscale}"
+        opts += " sackok" if self.sack_ok else ""
+        opts += "" if self.ts is None else f" ts={self.ts[0]}/{self.ts[1]}"
+        opts += "".join(f" sack={s}:{e}" for s, e in self.sack)
+        opts += " ce" if self.ecn == CE else ""
         return (
             f"{ip_text(self.sip)}:{self.sport}>{ip_text(self.dip)}:{self.dport}"
             f" [{flags_text(self.flags)}] seq={self.seq} ack={self.ack}"
@@ -202,6 +241,7 @@ def parse(frame: bytes) -> Frame:
     proto = frame[23]
     sip, dip = struct.unpack(">II", frame[26:34])
     body = frame[14 + ihl : 14 + total]
+    ecn = frame[15] & 3
     if proto == IP_ICMP:
         if len(body) < 8 or checksum(body):
             raise FrameError("ICMP")
@@ -218,16 +258,16 @@ def parse(frame: bytes) -> Frame:
     if checksum(body, pseudo):
         raise FrameError("TCP checksum")
     options = body[20:doff]
-    mss, wscale = _parse_options(options)
     return Frame(
-        dst, src, ethertype, "tcp", sip=sip, dip=dip, proto=proto,
+        dst, src, ethertype, "tcp", sip=sip, dip=dip, proto=proto, ecn=ecn,
         sport=sport, dport=dport, seq=seq, ack=ack, flags=off & 0x1FF, window=window,
-        mss=mss, wscale=wscale, options=options, payload=body[doff:],
+        options=options, payload=body[doff:], **parse_options(options),
     )  # fmt: skip
 
 
-def _parse_options(options: bytes) -> tuple[int | None, int | None]:
-    mss = wscale = None
+def parse_options(options: bytes) -> dict[str, Any]:
+    """What TCP options say, by the names of Frame's fields; absent ones are left out."""
+    got: dict[str, Any] = {}
     at = 0
     while at < len(options):
         kind = options[at]
@@ -240,8 +280,15 @@ def _parse_options(options: bytes) -> tuple[int | None, int | None]:
             break  # RFC 9293: a malformed option ends the list
         length = options[at + 1]
         if kind == 2 and length == 4:
-            mss = options[at + 2] << 8 | options[at + 3]
+            got["mss"] = options[at + 2] << 8 | options[at + 3]
         elif kind == 3 and length == 3:
-            wscale = min(options[at + 2], 14)
+            got["wscale"] = min(options[at + 2], 14)
+        elif kind == 4 and length == 2:
+            got["sack_ok"] = True
+        elif kind == 5 and length in (10, 18, 26, 34):
+            edges = struct.unpack(f">{(length - 2) // 4}I", options[at + 2 : at + length])
+            got["sack"] = tuple(zip(edges[::2], edges[1::2], strict=True))
+        elif kind == 8 and length == 10:
+            got["ts"] = struct.unpack(">II", options[at + 2 : at + 10])
         at += length
-    return mss, wscale
+    return got

@@ -40,12 +40,26 @@ def unwrap(seq: int, near: int) -> int:
     return near + ((seq - near + (MOD >> 1)) % MOD) - (MOD >> 1)
 
 
+def merged(blocks: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Blocks (start, end) in order, those that touch or overlap made one."""
+    out: list[tuple[int, int]] = []
+    for start, end in sorted(blocks):
+        if out and start <= out[-1][1]:
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        else:
+            out.append((start, end))
+    return out
+
+
 @dataclass
 class Options:
     """How a host's connections behave; a test varies these."""
 
     mss: int | None = 1460  # option in our SYN; None: no option
     wscale: int | None = 7  # option in our SYN; None: no option
+    timestamps: bool = False  # RFC 7323
+    sack: bool = False  # RFC 2018, 2883, 6675
+    ecn: bool = False  # RFC 3168
     rcv_buf: int = 256 * 1024
     auto_read: bool = True  # the application takes data as it comes
     rto_min: int = 200_000
@@ -103,6 +117,21 @@ class Conn:
         self.fin_at: int | None = None
         self.peer_end: int | None = None  # after the peer's FIN
         self.unacked = 0  # in-order segments since our last ACK
+        # Options that both SYNs had.
+        self.ts_on = self.sack_on = self.ecn_on = False
+        self.ts_base = host.rng.getrandbits(32)
+        self.ts_recent = 0
+        self.last_ack_sent = 0
+        self.ts_sent: set[int] = set()
+        self.their_ts: int | None = None
+        self.sacked: list[tuple[int, int]] = []  # what the other side holds beyond snd_una
+        self.rexmit_high = self.iss  # SACK recovery: holes below this were sent again
+        self.latest: int | None = None  # start of the segment held that came last
+        self.dsack: tuple[int, int] | None = None
+        self.ece_now = False  # a CE mark is to be echoed
+        self.cwr_now = False  # CWR goes with the next new data
+        self.ce_seen = 0
+        self.ecn_high = self.iss  # the window was cut for everything below
         self.their_edge = 0  # right edge that the peer advertised, for the no-shrink check
         self.their_ack = 0
         # Timers: deadlines or None.
@@ -174,6 +203,13 @@ class Conn:
         self.irs = f.seq
         self.rcv_nxt = self.adv_edge = f.seq + 1
         self.mss = min(f.mss if f.mss is not None else 536, 1460)
+        self.ts_on = self.opts.timestamps and f.ts is not None
+        self.sack_on = self.opts.sack and f.sack_ok
+        self.mss -= 12 if self.ts_on else 0  # RFC 6691
+        if f.ts is not None:
+            self.ts_recent = self.their_ts = f.ts[0]
+        marks = f.flags & (fr.ECE | fr.CWR)
+        self.ecn_on = self.opts.ecn and marks == (fr.ECE if f.flags & ACK else fr.ECE | fr.CWR)
         if self.opts.max_seg:
             self.mss = min(self.mss, self.opts.max_seg)
         if f.wscale is not None and self.opts.wscale is not None:
@@ -187,11 +223,20 @@ class Conn:
         ws = self.opts.wscale
         if both and not self._ws_agreed:
             ws = None  # answer only what was offered
-        options = fr.tcp_options(self.opts.mss, ws)
+        with_ts = self.ts_on if both else self.opts.timestamps
+        with_sack = self.sack_on if both else self.opts.sack
+        options = fr.tcp_options(
+            self.opts.mss, ws, ts=self._ts(both) if with_ts else None, sack_ok=with_sack
+        )
         window = min(self.opts.rcv_buf, 65535)
         if both:
             self.adv_edge = max(self.adv_edge, self.rcv_nxt + window)
-        self._segment(SYN | (ACK if both else 0), self.iss, b"", options, window)
+        flags = SYN
+        if both:
+            flags |= ACK | (fr.ECE if self.ecn_on else 0)
+        elif self.opts.ecn:
+            flags |= fr.ECE | fr.CWR
+        self._segment(flags, self.iss, b"", options, window)
         self.snd_nxt = self.snd_max = max(self.snd_max, self.iss + 1)
         self._arm_rtx(restart=True)
 
@@ -204,6 +249,12 @@ class Conn:
         seq = unwrap(f.seq, self.rcv_nxt)
         ack = unwrap(f.ack, self.snd_una)
         self._watch(f, seq, ack)
+        if self.ts_on and not f.flags & (RST | SYN):
+            if f.ts is None:
+                return  # RFC 7323, 3.2
+            if (f.ts[0] - self.ts_recent) % MOD >= MOD >> 1:
+                self._ack_now()  # PAWS
+                return
         # First: is the sequence number acceptable?
         if not self._acceptable(seq, f.seg_len):
             if f.flags & RST:
@@ -236,8 +287,12 @@ class Conn:
                 self._segment(RST, ack)
                 return
             self._established(f, seq, ack)
+        if self.ts_on and f.ts is not None and seq <= self.last_ack_sent:
+            self.ts_recent = f.ts[0]
         if not self._take_ack(f, seq, ack) or self.state == "CLOSED":
             return
+        if self.ecn_on:
+            self._take_marks(f)
         self._take_data(f, seq)
         self._output()
 
@@ -282,6 +337,19 @@ class Conn:
             return self.rcv_nxt <= seq < edge
         return seq < edge and seq + length > self.rcv_nxt
 
+    def _take_marks(self, f: Frame) -> None:
+        """RFC 3168: echo a mark until CWR; halve once a window for an echo."""
+        if f.flags & fr.CWR:
+            self.ece_now = False
+        if f.ecn == fr.CE:
+            self.ce_seen += 1
+            self.ece_now = True
+        if f.flags & fr.ECE and self.snd_una > self.ecn_high:
+            self.ssthresh = max((self.snd_max - self.snd_una) // 2, 2 * self.mss)
+            self.cwnd = self.ssthresh
+            self.ecn_high = self.snd_max
+            self.cwr_now = True
+
     # ---- acknowledgements and congestion control -----------------------------------------------
 
     def _take_ack(self, f: Frame, seq: int, ack: int) -> bool:
@@ -291,8 +359,15 @@ class Conn:
             return False
         window = f.window << (0 if f.flags & SYN else self.snd_ws)
         flight = self.snd_nxt - self.snd_una
+        news = self.sack_on and ack >= self.snd_una and self._take_sack(f, ack)
         if ack > self.snd_una:
+            if self.ts_on and f.ts is not None and f.ts[1] in self.ts_sent:
+                self.timing = None
+                self._rtt_sample((self._now_ts() - f.ts[1]) % MOD * 1000 + 500)
             self._new_ack(ack)
+        elif self.sack_on:
+            if news and self.snd_max > self.snd_una:
+                self._dup_ack(flight)
         elif (
             ack == self.snd_una
             and not f.seg_len
@@ -318,12 +393,15 @@ class Conn:
             self.timing = None
         self.snd_una = ack
         self.snd_nxt = max(self.snd_nxt, ack)
+        self.sacked = [(max(s, ack), e) for s, e in self.sacked if e > ack]
         self.tries = 0
         flight = self.snd_max - ack
         if self.in_recovery:
             if ack >= self.recover:
                 self.in_recovery = False
                 self.cwnd = min(self.ssthresh, max(flight, self.mss) + self.mss)
+            elif self.sack_on:
+                self._fill_holes()
             else:  # partial: the next hole (RFC 6582)
                 self._retransmit_one()
                 self.cwnd = max(self.cwnd - acked, 0) + (self.mss if acked >= self.mss else 0)
@@ -347,14 +425,55 @@ class Conn:
 
     def _dup_ack(self, flight: int) -> None:
         self.dupacks += 1
-        if self.in_recovery:
+        if self.in_recovery and self.sack_on:
+            self._fill_holes()
+        elif self.in_recovery:
             self.cwnd += self.mss
         elif self.dupacks == 3 and self.snd_una > self.recover - 1:
             self.ssthresh = max(flight // 2, 2 * self.mss)
             self.recover = self.snd_max
             self.in_recovery = True
+            if self.sack_on:
+                self.cwnd = self.ssthresh
+                self.rexmit_high = self.snd_una
+                self._fill_holes()
+                return
             self._retransmit_one()
             self.cwnd = self.ssthresh + 3 * self.mss
+
+    def _take_sack(self, f: Frame, ack: int) -> bool:
+        """RFC 2018: add the blocks to the scoreboard; True if they told something new."""
+        before = sum(e - s for s, e in self.sacked)
+        blocks = [(unwrap(s, self.snd_una), unwrap(e, self.snd_una)) for s, e in f.sack]
+        good = [(s, e) for s, e in blocks if ack <= s < e <= self.snd_max]
+        self.sacked = merged([*self.sacked, *good])
+        return sum(e - s for s, e in self.sacked) > before
+
+    def _fill_holes(self) -> None:
+        """RFC 6675 in short: holes below what is held go again, once, as the window allows."""
+        held = sum(e - s for s, e in self.sacked)
+        at = max(self.rexmit_high, self.snd_una)
+        budget = self.cwnd - (self.snd_max - at - held)
+        if at == self.snd_una:
+            budget = max(budget, self.mss)
+        for start, end in self.sacked:
+            while at < start and budget > 0:
+                n = self._send_hole(at, start)
+                at += n
+                budget -= n
+            if at < start:
+                break
+            at = max(at, end)
+        if not self.sacked and at == self.snd_una:
+            at += self._send_hole(at, self.snd_max)
+        self.rexmit_high = at
+
+    def _send_hole(self, at: int, end: int) -> int:
+        data_end = self.iss + 1 + len(self.stream)
+        n = min(self.mss, end - at, data_end - at)
+        fin = self.fin_queued and at + n == data_end and end > data_end
+        self._send_range(at, n, fin)
+        return n + fin
 
     def _rtt_sample(self, rtt: int) -> None:
         if not self.srtt:
@@ -372,7 +491,9 @@ class Conn:
             if f.flags & FIN:
                 self.fin_at = seq + len(data)
             if data:
+                self._note_duplicate(seq, len(data))
                 self._hold(seq, data)
+                self.latest = seq if seq > self.rcv_nxt else self.latest
             in_order = seq <= self.rcv_nxt
             before = self.rcv_nxt
             self._deliver()
@@ -399,6 +520,29 @@ class Conn:
                 self._time_wait()
             if self.on_fin:
                 self.on_fin(self)
+
+    def _note_duplicate(self, seq: int, n: int) -> None:
+        """RFC 2883: a segment that we have already is reported with the next ACK."""
+        held = merged([(s, s + len(d)) for s, d in self.ooo])
+        if seq + n <= self.rcv_nxt or any(s <= seq and seq + n <= e for s, e in held):
+            self.dsack = (seq, seq + n)
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        """SACK blocks for an ACK: D-SACK, then the block of the latest segment, then the others."""
+        held = merged([(s, s + len(d)) for s, d in self.ooo])
+        if self.latest is not None:
+            held.sort(key=lambda b: not b[0] <= self.latest < b[1])
+        out = ([self.dsack] if self.dsack else []) + held
+        self.dsack = None
+        return out[: 3 if self.ts_on else 4]
+
+    def _now_ts(self) -> int:
+        return (self.ts_base + self.host.now // 1000) % MOD
+
+    def _ts(self, echo: bool) -> tuple[int, int]:
+        now = self._now_ts()
+        self.ts_sent.add(now)
+        return now, self.ts_recent if echo else 0
 
     def _hold(self, seq: int, data: bytes) -> None:
         """Keep what is new of a segment; what we have already must be the same bytes."""
@@ -445,10 +589,12 @@ class Conn:
 
     def _watch(self, f: Frame, seq: int, ack: int) -> None:
         limit = self.opts.mss if self.opts.mss is not None else 536
-        if len(f.payload) > limit:
+        if len(f.payload) + (0 if f.flags & SYN else len(f.options)) > limit:
             self._violation(f"segment of {len(f.payload)} bytes, our MSS is {limit}")
         if f.flags & RST:
             return
+        if not f.flags & SYN:
+            self._watch_options(f)
         end = seq + len(f.payload)
         if self.host.strict_old or end > self.rcv_nxt:
             self._same(seq, f.payload)
@@ -471,6 +617,31 @@ class Conn:
                 self.their_ack = max(self.their_ack, ack)
                 self.their_edge = max(self.their_edge, edge)
 
+    def _watch_options(self, f: Frame) -> None:
+        if (f.ts is not None) != self.ts_on:
+            self._violation(f"timestamps {'missing' if self.ts_on else 'not agreed'}: {f}")
+        if f.ts is not None and self.ts_on:
+            if f.ts[1] not in self.ts_sent:
+                self._violation(f"echo of a timestamp {f.ts[1]} that we never sent")
+            back = self.their_ts is not None and (f.ts[0] - self.their_ts) % MOD >= MOD >> 1
+            if back and self.host.watch_shrink:
+                self._violation(f"timestamps went back from {self.their_ts} to {f.ts[0]}")
+            if not back:
+                self.their_ts = f.ts[0]
+        if f.sack and not self.sack_on:
+            self._violation("SACK blocks that nobody agreed on")
+        ack = unwrap(f.ack, self.snd_una)
+        for i, (s, e) in enumerate(f.sack):
+            start, end = unwrap(s, self.snd_una), unwrap(e, self.snd_una)
+            lowest = self.iss + 1 if i == 0 else ack + 1  # D-SACK stands first
+            if not lowest <= start < end <= self.snd_max:
+                text = f"{start - self.iss}:{end - self.iss}, ACK {ack - self.iss}"
+                self._violation(f"SACK block {text}")
+        if f.flags & fr.ECE and not self.ecn_on:
+            self._violation("ECE that nobody agreed on")
+        if f.ecn in (fr.ECT0, fr.ECT1) and not (self.ecn_on and f.payload):
+            self._violation(f"ECT on a segment that must not be: {f}")
+
     def _violation(self, text: str) -> None:
         self.host.violations.append(f"{self.host.now} us {self!r}: {text}")
 
@@ -485,7 +656,9 @@ class Conn:
             return
         end = self._end_seq()
         data_end = self.iss + 1 + len(self.stream)
-        window = min(self.snd_wnd, self.cwnd)
+        # What the other side holds is not in the network any more.
+        held = sum(e - s for s, e in self.sacked) if self.in_recovery else 0
+        window = min(self.snd_wnd, self.cwnd + held)
         while self.snd_nxt < end:
             room = self.snd_una + window - self.snd_nxt
             n = min(data_end - self.snd_nxt, self.mss)
@@ -513,12 +686,18 @@ class Conn:
         at = seq - self.iss - 1
         data = bytes(self.stream[at : at + n])
         flags = ACK | (FIN if fin else 0) | (PSH if at + n == len(self.stream) and n else 0)
+        ecn = fr.NOT_ECT
         if seq < self.snd_max:
             self.retransmits += 1
             self.timing = None  # Karn
-        elif self.timing is None:
-            self.timing = (seq + n + fin, self.host.now)
-        self._segment(flags, seq, data)
+        else:
+            if self.timing is None:
+                self.timing = (seq + n + fin, self.host.now)
+            if self.ecn_on and n:
+                ecn = fr.ECT0
+                flags |= fr.CWR if self.cwr_now else 0
+                self.cwr_now = False
+        self._segment(flags, seq, data, ecn=ecn)
 
     def _retransmit_one(self) -> None:
         if self.snd_una == self.iss:
@@ -542,7 +721,14 @@ class Conn:
         data: bytes = b"",
         options: bytes = b"",
         window: int | None = None,
+        ecn: int = fr.NOT_ECT,
     ) -> None:
+        if not flags & (SYN | RST):
+            blocks = self._blocks() if self.sack_on and not data else []
+            options = fr.tcp_options(ts=self._ts(True) if self.ts_on else None, sack=blocks)
+            flags |= fr.ECE if self.ece_now else 0
+        if flags & ACK:
+            self.last_ack_sent = self.rcv_nxt
         if window is None:
             edge = max(self._edge(), self.adv_edge)  # a window never shrinks
             window = min((edge - self.rcv_nxt) >> self.rcv_ws, 65535)
@@ -555,7 +741,7 @@ class Conn:
         self.host.send_tcp(
             self.rip, self.lport, self.rport,
             seq, self.rcv_nxt if flags & ACK else 0, flags, window if not flags & RST else 0,
-            data, options,
+            data, options, ecn,
         )  # fmt: skip
 
     # ---- timers, end ---------------------------------------------------------------------------
@@ -614,6 +800,7 @@ class Conn:
         self.recover = self.snd_max
         self.dupacks = 0
         self.snd_nxt = self.snd_una
+        self.sacked = []  # RFC 2018, 8
         self.rtx_at = None
         if self.snd_wnd == 0:
             self._retransmit_one()
@@ -826,15 +1013,16 @@ class Host:
         window: int,
         data: bytes = b"",
         options: bytes = b"",
+        ecn: int = fr.NOT_ECT,
     ) -> None:
         segment = fr.tcp(self.ip, rip, lport, rport, seq, ack, flags, window, data, options)
-        self._send_ip(rip, fr.IP_TCP, segment)
+        self._send_ip(rip, fr.IP_TCP, segment, ecn)
 
-    def _send_ip(self, rip: int, proto: int, payload: bytes) -> None:
+    def _send_ip(self, rip: int, proto: int, payload: bytes, ecn: int = fr.NOT_ECT) -> None:
         if self.silent:
             return
         self._ident = (self._ident + 1) & 0xFFFF
-        packet = fr.ipv4(self.ip, rip, proto, payload, ident=self._ident)
+        packet = fr.ipv4(self.ip, rip, proto, payload, ident=self._ident, tos=ecn)
         nexthop = rip
         if (rip ^ self.ip) & self.mask and self.gateway is not None:
             nexthop = self.gateway

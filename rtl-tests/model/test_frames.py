@@ -28,24 +28,33 @@ def random_tcp(r: random.Random) -> tuple[bytes, bytes]:
     options = []
     if mss is not None:
         options.append(("MSS", mss))
+    sack_ok, sack, ts = r.random() < 0.3, (), None
+    if sack_ok:
+        options += [("NOP", None), ("NOP", None), ("SAckOK", b"")]
+    if r.random() < 0.5:
+        ts = (r.getrandbits(32), r.getrandbits(32))
+        options += [("NOP", None), ("NOP", None), ("Timestamp", ts)]
     if wscale is not None:
         options += [("NOP", None), ("WScale", wscale)]
-    if len(payload) > 1400:
-        payload = payload[: 1460 - 8]
+    if not sack_ok and r.random() < 0.4:
+        sack = tuple((r.getrandbits(32), r.getrandbits(32)) for _ in range(r.randrange(1, 3)))
+        edges = tuple(edge for block in sack for edge in block)
+        options += [("NOP", None), ("NOP", None), ("SAck", edges)]
+    payload = payload[:1420]
+    ecn = r.randrange(4)
     theirs = (
         scapy.Ether(dst=MAC_B, src=MAC_A)
-        / scapy.IP(src=A, dst=B, id=77, flags="DF", ttl=64)
+        / scapy.IP(src=A, dst=B, id=77, flags="DF", ttl=64, tos=ecn)
         / scapy.TCP(
             sport=sport, dport=dport, seq=seq, ack=ack, window=window, options=options, flags=flags
         )
         / payload
     )
     sip, dip = fr.ip(A), fr.ip(B)
-    ours = fr.tcp(
-        sip, dip, sport, dport, seq, ack, flags, window, payload, fr.tcp_options(mss, wscale)
-    )
+    built = fr.tcp_options(mss, wscale, ts=ts, sack_ok=sack_ok, sack=sack)
+    ours = fr.tcp(sip, dip, sport, dport, seq, ack, flags, window, payload, built)
     frame = fr.ethernet(0x020000000002, 0x020000000001, fr.ETH_IPV4,
-                        fr.ipv4(sip, dip, fr.IP_TCP, ours, ident=77))  # fmt: skip
+                        fr.ipv4(sip, dip, fr.IP_TCP, ours, ident=77, tos=ecn))  # fmt: skip
     return frame, bytes(theirs)
 
 
@@ -66,9 +75,13 @@ def test_tcp_parsed_like_scapy():
         assert got.flags == int(tcp.flags)
         assert got.window == tcp.window
         assert got.payload == bytes(tcp.payload)
-        options = dict(o for o in tcp.options if o[0] in ("MSS", "WScale"))
+        options = dict(tcp.options)
         assert got.mss == options.get("MSS")
         assert got.wscale == options.get("WScale")
+        assert got.sack_ok == ("SAckOK" in options)
+        assert got.ts == options.get("Timestamp")
+        assert tuple(edge for block in got.sack for edge in block) == options.get("SAck", ())
+        assert got.ecn == packet[scapy.IP].tos
 
 
 def test_arp_and_icmp_like_scapy():
@@ -116,8 +129,29 @@ def test_padding_is_not_payload():
 
 
 def test_malformed_options_end_the_list():
-    for text in ("02000000", "020905b4", "03010101", "01010102"):
+    for text in ("02000000", "020905b4", "03010101", "01010102", "080b0000", "05061111"):
         options = bytes.fromhex(text)
         segment = fr.tcp(1, 2, 3, 4, 5, 6, fr.SYN, 7, options=options)
         got = fr.parse(fr.ethernet(0, 0, fr.ETH_IPV4, fr.ipv4(1, 2, fr.IP_TCP, segment)))
-        assert (got.mss, got.wscale) == (None, None)
+        assert (got.mss, got.wscale, got.ts, got.sack) == (None, None, None, ())
+
+
+def test_wrong_lengths_of_known_options():
+    """A timestamp or SACK option of another length than its own says nothing; the next one counts."""
+    for text in ("080900000000000000", "050800000000" + "0000", "0403ff", "0303070000"):
+        options = bytes.fromhex(text)
+        options += bytes.fromhex("020405b4") if text != "0303070000" else b""
+        options += b"\0" * (-len(options) % 4)
+        segment = fr.tcp(1, 2, 3, 4, 5, 6, fr.SYN, 7, options=options)
+        got = fr.parse(fr.ethernet(0, 0, fr.ETH_IPV4, fr.ipv4(1, 2, fr.IP_TCP, segment)))
+        assert (got.ts, got.sack, got.sack_ok) == (None, (), False)
+        assert got.mss == (None if text == "0303070000" else 1460)
+
+
+def test_frag_needed_like_scapy():
+    segment = fr.tcp(fr.ip(A), fr.ip(B), 3, 4, 5, 6, fr.ACK, 7, b"x" * 1000)
+    packet = fr.ipv4(fr.ip(A), fr.ip(B), fr.IP_TCP, segment)
+    got = scapy.ICMP(fr.frag_needed(packet, 1400))
+    assert (got.type, got.code, got.nexthopmtu) == (3, 4, 1400)
+    assert bytes(got.payload) == packet[:28]
+    assert fr.checksum(bytes(got)) == 0

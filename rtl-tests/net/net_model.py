@@ -30,7 +30,7 @@ RX_OUTCOMES = (
     "rx_drop_icmp",
     "rx_segments",
 )
-"""Every frame raises exactly one of these counters."""
+"""Every frame raises exactly one of these counters, or is "rx_ptb": ptb_valid."""
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -95,26 +95,50 @@ def csum(data: bytes) -> int:
     return total ^ 0xFFFF
 
 
-def parse_options(opts: bytes) -> tuple[int, int, bool]:
-    """(mss, wscale, wscale present) of a SYN's options; stops where they make no sense."""
-    mss, scale, present = 0, 0, False
-    at = 0
-    while at < len(opts):
-        kind = opts[at]
-        if kind == 0:
-            break
-        if kind == 1:
-            at += 1
+NO_OPTIONS: dict[str, int] = {
+    "mss": 0,
+    "wscale": 0,
+    "wscale_valid": 0,
+    "sack_ok": 0,
+    "ts_valid": 0,
+    "tsval": 0,
+    "tsecr": 0,
+    "sack_n": 0,
+    "sack": 0,
+}
+
+
+def parse_options(opts: bytes, syn: bool) -> dict[str, int]:
+    """What nk_tcp_options says of these options; stops where they make no sense, the last of two counts."""
+    found: dict[int, bytes] = {}
+    sizes = {2: (2,), 3: (1,), 4: (0,), 5: (8, 16, 24, 32), 8: (8,)}
+    rest = opts
+    while rest and rest[0] != 0:
+        if rest[0] == 1:
+            rest = rest[1:]
             continue
-        if at + 1 >= len(opts) or opts[at + 1] < 2 or at + opts[at + 1] > len(opts):
+        if len(rest) < 2 or not 2 <= rest[1] <= len(rest):
             break
-        body = opts[at + 2 : at + opts[at + 1]]
-        if kind == 2 and len(body) == 2:
-            mss = int.from_bytes(body, "big")
-        if kind == 3 and len(body) == 1:
-            scale, present = min(body[0], 14), True
-        at += opts[at + 1]
-    return mss, scale, present
+        kind, body, rest = rest[0], rest[2 : rest[1]], rest[rest[1] :]
+        if len(body) in sizes.get(kind, ()):
+            found[kind] = body
+    # RFC 9293 and 7323: MSS and window scale in a SYN only; RFC 2018: SACK never in one.
+    for kind in (5,) if syn else (2, 3, 4):
+        found.pop(kind, None)
+    got = dict(NO_OPTIONS)
+    if 2 in found:
+        got["mss"] = int.from_bytes(found[2], "big")
+    if 3 in found:
+        got["wscale"], got["wscale_valid"] = min(found[3][0], 14), 1
+    got["sack_ok"] = int(4 in found)
+    if 8 in found:
+        got["ts_valid"] = 1
+        got["tsval"], got["tsecr"] = struct.unpack("!II", found[8])
+    if 5 in found:
+        edges = struct.unpack(f"!{len(found[5]) // 4}I", found[5])
+        got["sack_n"] = len(edges) // 2
+        got["sack"] = sum(edge << (32 * i) for i, edge in enumerate(edges))
+    return got
 
 
 @dataclass
@@ -127,6 +151,7 @@ class Verdict:
     header: int = 0  # bytes before the payload
     arp: dict[str, int] | None = None
     echo: bytes | None = None  # the datagram with its Ethernet header, no padding
+    ptb: dict[str, int] | None = None
 
 
 def judge(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
@@ -167,6 +192,9 @@ def judge(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
         whole = ihl == 20 and len(l4) >= 8 and l4[:2] == b"\x08\x00" and not csum(l4)
         if whole:
             return Verdict("rx_icmp_echo", echo=frame[: 14 + total])
+        ptb = _judge_ptb(l4, own)
+        if ptb is not None:
+            return Verdict("rx_ptb", ptb={"vf": vf, **ptb})
         return Verdict("rx_drop_icmp")
     if frame[23] != 6:
         return Verdict("rx_drop_proto")
@@ -176,7 +204,6 @@ def judge(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
         return Verdict("rx_drop_tcp_csum")
     doff = 4 * (l4[12] >> 4)
     sport, dport, seq, ack, flags, wnd = struct.unpack("!HHIIHH", l4[:16])
-    mss, scale, present = parse_options(l4[20:doff]) if flags & 2 else (0, 0, False)
     seg = {
         "vf": vf,
         "smac": mac_int(src),
@@ -187,12 +214,26 @@ def judge(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
         "ack": ack,
         "flags": flags & 0x1FF,
         "wnd": wnd,
-        "mss": mss,
-        "wscale": scale,
-        "wscale_valid": int(present),
+        "ecn": frame[15] & 3,
+        **parse_options(l4[20:doff], bool(flags & 2)),
         "len": len(l4) - doff,
     }
     return Verdict("rx_segments", seg=seg, payload=l4[doff:], header=14 + ihl + doff)
+
+
+def _judge_ptb(l4: bytes, own: bytes) -> dict[str, int] | None:
+    """RFC 792, 1191: fragmentation needed, about a first fragment of TCP from `own` without IPv4 options."""
+    if l4[:2] != b"\x03\x04" or len(l4) < 8 + 20 + 8 or csum(l4):
+        return None
+    quoted = l4[8:]
+    if quoted[0] != 0x45 or quoted[9] != 6 or quoted[12:16] != own:
+        return None
+    if int.from_bytes(quoted[6:8], "big") & 0x1FFF:
+        return None
+    sport, dport, seq = struct.unpack("!HHI", quoted[20:28])
+    mtu = int.from_bytes(l4[6:8], "big")
+    rip = int.from_bytes(quoted[16:20], "big")
+    return {"rip": rip, "rport": dport, "lport": sport, "seq": seq, "mtu": mtu}
 
 
 def _judge_arp(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
@@ -258,7 +299,7 @@ class Peer:
             "window": r.getrandbits(16),
         }
         layer = TCP(**{**fields, **tcp}, flags=flags, options=options or [])
-        ip = IP(src=self.ip, dst=vf.ip, id=r.getrandbits(16), tos=r.choice([0, 0, 2, 0xB8]))
+        ip = IP(src=self.ip, dst=vf.ip, id=r.getrandbits(16), tos=r.choice([0, 1, 2, 0xB8, 0xFF]))
         packet = bytes(Ether(dst=vf.mac, src=self.mac) / ip / layer / payload)
         if ip_options:
             packet = with_ip_options(packet, ip_options)
@@ -275,6 +316,21 @@ class Peer:
         )
         ip = IP(src=self.ip, dst=vf.ip, id=self.rng.getrandbits(16), ttl=self.rng.randrange(1, 256))
         return self.padded(bytes(Ether(dst=vf.mac, src=self.mac) / ip / layer / data), pad)
+
+    def ptb(self, vf: Vf, mtu: int = 1400, extra: int = 0, **fields: Any) -> bytes:
+        """Fragmentation needed, from this host as a router: quotes 8 and `extra` bytes of a segment from `vf`."""
+        r = self.rng
+        header = {
+            "src": vf.ip,
+            "dst": ip_str(r.getrandbits(32)),
+            "flags": "DF",
+            "ttl": r.randrange(64),
+        }
+        quoted = IP(**{**header, "proto": 6, "len": 1500, **fields})
+        ports = r.randbytes(8 + extra)
+        icmp = ICMP(type=3, code=4, nexthopmtu=mtu)
+        outer = IP(src=self.ip, dst=vf.ip, id=r.getrandbits(16), tos=0xC0)
+        return self.padded(bytes(Ether(dst=vf.mac, src=self.mac) / outer / icmp / quoted / ports))
 
     def arp(self, vf: Vf, op: int = 1, dst: str | None = None, **fields: Any) -> bytes:
         """Request for vf's address (broadcast), or reply to it (unicast)."""
@@ -338,24 +394,3 @@ def mac_str(mac: int) -> str:
 
 def ip_str(ip: int) -> str:
     return str(ipaddress.IPv4Address(ip))
-
-
-def tx_frame(vf: Vf, d: dict[str, int], payload: bytes, ip_id: int) -> bytes:
-    """The frame for a transmit descriptor."""
-    options: list[Any] = []
-    if d["mss"]:
-        options.append(("MSS", d["mss"]))
-    if d["wscale_valid"]:
-        options += [("NOP", None), ("WScale", d["wscale"])]
-    tcp = TCP(
-        sport=d["lport"],
-        dport=d["rport"],
-        seq=d["seq"],
-        ack=d["ack"],
-        flags=d["flags"],
-        window=d["wnd"],
-        options=options,
-    )
-    ip = IP(src=vf.ip, dst=ip_str(d["rip"]), id=ip_id, flags="DF", ttl=64)
-    eth = Ether(src=vf.mac, dst=mac_str(d["dmac"]))
-    return bytes(eth / ip / tcp / payload).ljust(60, b"\0")

@@ -120,25 +120,23 @@ async def both(dut):
 
 @cocotb.test()
 async def room(dut):
-    """One answer waits while a frame is sent; `arp_room` says when another would be lost."""
+    """Requests in a row are answered, four beside the one being sent; `arp_room` says when another would be lost."""
     tb = TB(dut)
     await tb.reset()
     tb.sink.pause = lambda: True
-    first, second, lost = (tb.random_event() for _ in range(3))
-    tb.event.send(first)
-    await cycles(dut, 6)
-    assert int(dut.arp_room.value)
-    tb.event.send(second)
+    events = [tb.random_event() for _ in range(6)]
+    for event in events:
+        tb.event.send(event)
+    await tb.event.idle()
     await cycles(dut, 4)
     assert not int(dut.arp_room.value)
-    tb.event.send(lost)
-    await cycles(dut, 4)
     tb.sink.pause = lambda: False
-    assert await tb.recv() == tb.reply_to(first)
-    assert await tb.recv() == tb.reply_to(second)
+    for event in events[:5]:
+        assert await tb.recv() == tb.reply_to(event)
     await cycles(dut, 20)
     assert tb.sink.empty()
     assert int(dut.arp_room.value)
+    assert not int(dut.busy.value)
 
 
 @cocotb.test()

@@ -44,25 +44,23 @@ class TB:
         total = 14 + int.from_bytes(frame[16:18], "big")
         # Nothing but the datagram: bytes before and behind are 0.
         masked = bytes(14) + frame[14:total] + bytes(len(frame) - total)
-        for i, (data, _, _) in enumerate(beats(masked, self.nbytes)):
+        taken = False
+        for i, (data, last, _) in enumerate(beats(masked, self.nbytes)):
             while self.rng.random() < gaps:
                 await cycles(d)
             d.tap_valid.value = 1
             d.tap_first.value = int(i == 0)
             d.tap_data.value = data
+            if last and verdict:
+                d.echo_valid.value = 1
+                d.echo_hdr.value = int.from_bytes(frame[:38], "little")
+                d.echo_len.value = total
             await cycles(d)
+            taken = bool(last and verdict and int(d.echo_room.value))
             d.tap_valid.value = 0
-        d.tap_data.value = self.rng.getrandbits(8 * self.nbytes)
-        await cycles(d, 3)
-        taken = False
-        if verdict:
-            d.echo_valid.value = 1
-            d.echo_hdr.value = int.from_bytes(frame[:38], "little")
-            d.echo_len.value = total
-            await cycles(d)
-            taken = bool(int(d.echo_room.value))
+            d.tap_first.value = self.rng.getrandbits(1)
             d.echo_valid.value = 0
-            await cycles(d)
+        d.tap_data.value = self.rng.getrandbits(8 * self.nbytes)
         return taken
 
     async def expect(self, request: bytes):
@@ -126,15 +124,31 @@ async def one_at_a_time(dut):
 
 
 @cocotb.test()
+async def next_frame_at_once(dut):
+    """Whatever follows in the next clock leaves the request alone."""
+    tb = TB(dut)
+    await tb.reset()
+    tb.sink.pause = lambda: True
+    for n in (0, 4, 18, 22, 60, 300, 1472):
+        request = tb.peer.echo(tb.vf, tb.rng.randbytes(n))
+        assert await tb.frame(request)
+        assert not await tb.frame(tb.peer.echo(tb.vf, tb.rng.randbytes(n)))
+        await tb.frame(tb.peer.segment(tb.vf, tb.rng.randbytes(100)), verdict=False)
+        tb.sink.pause = lambda: False
+        await tb.expect(request)
+        tb.sink.pause = lambda: True
+
+
+@cocotb.test()
 async def other_frames_leave_no_trace(dut):
-    """Frames without a verdict are overwritten by the next."""
+    """Frames without a verdict are overwritten by the next; padding that a request lacks shows none of them."""
     tb = TB(dut)
     await tb.reset()
     for _ in range(10):
         await tb.frame(
-            tb.peer.segment(tb.vf, tb.rng.randbytes(tb.rng.randrange(1460))), verdict=False
+            tb.peer.segment(tb.vf, tb.rng.randbytes(tb.rng.randrange(40, 1460))), verdict=False
         )
-        request = tb.peer.echo(tb.vf, tb.rng.randbytes(tb.rng.randrange(60)))
+        request = tb.peer.echo(tb.vf, tb.rng.randbytes(tb.rng.randrange(30)), pad=0)
         assert await tb.frame(request)
         await tb.expect(request)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import cocotb
 import pytest
 from common.runner import run_module
-from common.stream import cycles, params, reset, rng, start_clock
+from common.stream import WordSink, cycles, params, reset, rng, start_clock
 
 
 class TB:
@@ -21,9 +21,11 @@ class TB:
         dut.ln_valid.value = 0
         dut.nq_ip.value = 0
         dut.nb_index.value = 0
+        self.new = WordSink(dut, "nb_new", ("ip",))
 
     async def reset(self):
         await reset(self.dut)
+        self.new.clear()
         self.known.clear()
 
     async def learn(self, ip, mac, create=True, wait=True):
@@ -116,6 +118,38 @@ async def round_robin(dut):
     for ip in ips:
         await tb.learn(ip, ip * 3)
     assert set(await tb.dump()) == set(ips[-4:])
+    assert list(tb.new.queue) == ips
+
+
+@cocotb.test()
+async def newcomers_are_told(dut):
+    """One pulse for each address that gets an entry, none for a renewal or a stranger; look-ups find it then."""
+    tb = TB(dut)
+    await tb.reset()
+    r = tb.rng
+    told = []
+    for i in range(200):
+        ip = 0x0A010200 + r.randrange(tb.entries)
+        create = r.random() < 0.7
+        if create and ip not in tb.known:
+            told.append(ip)
+        await tb.learn(ip, r.getrandbits(48), create, wait=i % 3 == 0)
+    await cycles(dut, 4)
+    assert list(tb.new.queue) == told
+    assert len(told) > 10
+    for i in range(20):
+        ip = 0x0A020000 + 0x11 * i
+        dut.nq_ip.value = ip
+        await tb.learn(ip, i, wait=False)
+        for _ in range(10):
+            await cycles(dut)
+            assert int(dut.busy.value)
+            if int(dut.nb_new_valid.value):
+                break
+        assert int(dut.nb_new_ip.value) == ip
+        await cycles(dut)
+        assert int(dut.nq_hit.value)
+        assert int(dut.nq_mac.value) == i
 
 
 @cocotb.test()

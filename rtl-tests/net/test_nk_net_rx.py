@@ -6,11 +6,29 @@ from __future__ import annotations
 import cocotb
 import pytest
 from common.runner import run_module
-from common.stream import PAUSES, WordSink, cycles, rng
+from common.stream import PAUSES, Signal, WordSink, cycles, rng
 from net.net_model import Peer, csum, fix_ip, fix_tcp, judge, with_ip_options
 from net.net_tb import RxTB, set_idle
 
+LATENCY = 6  # clocks from a frame's last beat to its descriptor
 OPTIONS = [("MSS", 1460), ("NOP", None), ("WScale", 7), ("SAckOK", b""), ("Timestamp", (1, 2))]
+
+
+def ack_options(r) -> list:
+    """What segments without SYN carry."""
+    stamps = [("NOP", None), ("NOP", None), ("Timestamp", (r.getrandbits(32), r.getrandbits(32)))]
+    edges = tuple(r.getrandbits(32) for _ in range(2 * r.randrange(1, 4)))
+    sack = [("NOP", None), ("NOP", None), ("SAck", edges)]
+    return r.choice([stamps, stamps + sack, sack, sack + stamps, []])
+
+
+def with_options(tb, raw: bytes, flags="S", payload=b"") -> bytes:
+    """A segment with these option bytes, filled up with NOPs."""
+    raw = raw[:40] + b"\1" * (-len(raw[:40]) % 4)
+    base = tb.peer.segment(tb.vfs[0], b"", flags, pad=0)
+    frame = bytearray(base[:54] + raw + payload)
+    frame[46] = (5 + len(raw) // 4) << 4 | frame[46] & 15
+    return tb.peer.padded(fix_tcp(fix_ip(bytes(frame))))
 
 
 class TB(RxTB):
@@ -52,13 +70,13 @@ def any_frame(tb: TB) -> bytes:
     if kind < 6:
         syn = r.random() < 0.3
         payload = b"" if syn else r.randbytes(r.choice([0, 1, 5, 6, 7, r.randrange(1461)]))
-        options = (
-            r.sample(OPTIONS, r.randrange(len(OPTIONS) + 1)) if syn or r.random() < 0.3 else []
-        )
+        options = r.sample(OPTIONS, r.randrange(len(OPTIONS) + 1)) if syn else ack_options(r)
         ip_options = b"\x01" * (4 * r.randrange(1, 11)) if r.random() < 0.15 else b""
-        payload = payload[: 1460 - len(ip_options) - 40]
+        payload = payload[: 1420 - len(ip_options)]
         flags = 2 if syn else r.getrandbits(9) & ~2
         frame = peer.segment(vf, payload, flags, options, ip_options)
+    elif kind < 7:
+        frame = peer.ptb(vf, r.choice([0, 68, 576, 1400, 65535]), r.choice([0, 1, 12, 500]))
     elif kind < 8:
         frame = peer.echo(vf, r.randbytes(r.choice([0, 1, 56, r.randrange(1473)])))
     else:
@@ -75,7 +93,7 @@ async def stress(dut, s_pause, m_pause):
     """A mix of everything under each mix of stalls."""
     tb = TB(dut, s_pause, m_pause)
     await tb.reset()
-    for _ in range(60):
+    for _ in range(100):
         tb.send(any_frame(tb))
     await tb.check(timeout_us=8000)
 
@@ -273,8 +291,8 @@ async def oversize_behind_waiting_frames(dut):
         tb.send_good(1460)
     tb.send(tb.peer.segment(tb.vfs[0], tb.rng.randbytes(20000)), "rx_drop_runt")
     tb.send_good(30)
-    while tb.stats["stat_rx_frames"] < 5:
-        await cycles(dut)
+    await cycles(dut, tb.source.pending() + 20)
+    assert tb.stats["stat_rx_frames"] == 5
     tb.seg.pause = tb.pay.pause = lambda: False
     await tb.check(20000)
 
@@ -338,14 +356,6 @@ async def syn_options(dut):
     """MSS and window scale in any order; options that are wrong end the walk and harm nobody."""
     tb = TB(dut)
     await tb.reset()
-    r = tb.rng
-
-    def syn(raw: bytes, flags="S") -> bytes:
-        raw = raw[:40] + b"\1" * (-len(raw[:40]) % 4)
-        base = tb.peer.segment(tb.vfs[0], b"", flags, pad=0)
-        frame = bytearray(base[:54] + raw)
-        frame[46] = (5 + len(raw) // 4) << 4 | frame[46] & 15
-        return tb.peer.padded(fix_tcp(fix_ip(bytes(frame))))
 
     mss, scale = bytes.fromhex("020405b4"), bytes.fromhex("030307")
     good = [
@@ -357,9 +367,9 @@ async def syn_options(dut):
         b"\1" * 33 + mss + scale,
     ]
     for raw in good:
-        tb.send(syn(raw), "rx_segments")
-        tb.send(syn(raw, "SA"), "rx_segments")
-        tb.send(syn(raw, "A"), "rx_segments")
+        tb.send(with_options(tb, raw), "rx_segments")
+        tb.send(with_options(tb, raw, "SA"), "rx_segments")
+        tb.send(with_options(tb, raw, "A"), "rx_segments")
     assert tb.verdicts[-3].seg["mss"] == 1460
     assert tb.verdicts[-1].seg["mss"] == 0
     for raw in [
@@ -379,19 +389,29 @@ async def syn_options(dut):
         b"\x1e\x08\0\0\0\0\0\0" + mss + scale,
         mss + b"\x02\x04\x02\x18",
     ]:
-        tb.send(syn(raw), "rx_segments")
-    for _ in range(60):
-        raw = b"".join(
-            r.choice([mss, scale, b"\1", bytes([r.randrange(256), r.randrange(8)]), r.randbytes(3)])
-            for _ in range(r.randrange(12))
-        )
-        tb.send(syn(raw), "rx_segments")
+        tb.send(with_options(tb, raw), "rx_segments")
     await tb.check(10000)
 
 
 @cocotb.test()
+async def fuzzed_options(dut):
+    """Any bytes as options, with and without SYN, with payload behind them: parsed as the model does."""
+    tb = TB(dut)
+    await tb.reset()
+    r = tb.rng
+    known = [b"\2\4\5\xb4", b"\3\3\7", b"\4\2", b"\x08\x0a\0\1\2\3\4\5\6\7", b"\1"]
+    known.append(b"\5\x12" + bytes(range(100, 116)))
+    for _ in range(300):
+        wrong = [bytes([r.randrange(256), r.randrange(12)]), r.randbytes(3)]
+        raw = b"".join(r.choice(known + wrong) for _ in range(r.randrange(14)))
+        payload = r.randbytes(r.choice([0, 0, 5, 70]))
+        tb.send(with_options(tb, raw, r.choice(["S", "SA", "A", "FPA"]), payload), "rx_segments")
+    await tb.check(20000)
+
+
+@cocotb.test()
 async def syn_with_data(dut):
-    """A SYN may carry data: it is delivered with the walk done."""
+    """A SYN may carry data."""
     tb = TB(dut, "none", "some")
     await tb.reset()
     for n in (1, 40, 700):
@@ -419,6 +439,101 @@ async def icmp(dut):
         tb.send(fix_ip(good, total=total), "rx_drop_icmp")
     tb.send(good, "rx_icmp_echo")
     await tb.check()
+
+
+@cocotb.test()
+async def too_big(dut):
+    """'Fragmentation needed' about a segment of this VF's is told; anything else like it is dropped."""
+    tb = TB(dut)
+    await tb.reset()
+    r, vf = tb.rng, tb.vfs[0]
+
+    def right(**fields):
+        return tb.peer.ptb(vf, r.getrandbits(16), r.choice([0, 12, 200]), **fields)
+
+    def changed(frame: bytes, at: int, data: bytes) -> bytes:
+        """Other bytes, with both checksums made right."""
+        new = bytearray(fix_ip(frame[: 14 + int.from_bytes(frame[16:18], "big")]))
+        new[at : at + len(data)] = data
+        start = 14 + 4 * (new[14] & 15)
+        new[start + 2 : start + 4] = b"\0\0"
+        new[start + 2 : start + 4] = csum(bytes(new[start:])).to_bytes(2, "big")
+        return tb.peer.padded(bytes(new))
+
+    async def one(frame: bytes, expect: str):
+        tb.send(frame, expect)
+        await tb.check()
+        assert tb.ptb.empty()
+
+    def told() -> int:
+        return tb.ptb.received
+
+    for other in tb.vfs:
+        frame = tb.peer.ptb(other, 1280)
+        tb.send(frame, "rx_ptb" if other.enabled else "rx_drop_filter")
+        await tb.settle()
+        assert told() == (1 if other.enabled else 0)
+        await tb.check()
+    for mtu in (0, 68, 1400, 65535):
+        verdict = tb.send(tb.peer.ptb(vf, mtu), "rx_ptb")
+        await tb.settle()
+        assert verdict.ptb["mtu"] == mtu
+        assert list(tb.ptb.queue) == [verdict.ptb]
+        await tb.check()
+    good = right()
+    await one(with_ip_options(good, b"\1\1\1\1"), "rx_ptb")
+    for at in range(34, 14 + int.from_bytes(good[16:18], "big")):
+        broken = bytearray(good)
+        broken[at] ^= 1 << r.randrange(8)
+        tb.send(bytes(broken), "rx_drop_icmp")
+    await tb.check()
+    quoted = 42
+    wrong = [
+        (34, b"\x0b"),  # type
+        (35, b"\3"),  # code
+        (quoted, b"\x46"),  # IPv4 options
+        (quoted, b"\x65"),
+        (quoted + 6, b"\x20\1"),  # a later fragment
+        (quoted + 7, b"\x80"),
+        (quoted + 9, b"\x11"),  # UDP
+        (quoted + 12, bytes(map(int, tb.vfs[1].ip.split(".")))),  # another VF's segment
+        (quoted + 15, bytes([good[quoted + 15] ^ 1])),
+    ]
+    for at, data in wrong:
+        await one(changed(right(), at, data), "rx_drop_icmp")
+    # A first fragment, a TTL of 0, any header checksum of the quoted header: all as a router may see them.
+    for at, data in [(quoted + 6, b"\x20\0"), (quoted + 8, b"\0"), (quoted + 10, b"\x12\x34")]:
+        await one(changed(right(), at, data), "rx_ptb")
+    whole = tb.peer.ptb(vf, 1400, 30)
+    for total in range(20, 20 + 8 + 20 + 12):
+        cut = changed(fix_ip(whole[: 14 + total]), 38, b"\0\0")
+        await one(cut, "rx_ptb" if total >= 20 + 8 + 20 + 8 else "rx_drop_icmp")
+
+
+@cocotb.test()
+async def too_big_too_often(dut):
+    """Never two pulses within 16 clocks, whatever comes; the rest is counted. After 16 clocks the next one passes."""
+    tb = TB(dut)
+    await tb.reset()
+    at, clock = [], 0
+    pulse = Signal(dut.ptb_valid)
+
+    async def watch():
+        nonlocal clock
+        while True:
+            await cycles(dut)
+            clock += 1
+            if pulse.get():
+                at.append(clock)
+
+    cocotb.start_soon(watch())
+    for _ in range(60):
+        tb.send(tb.peer.ptb(tb.vfs[0], tb.rng.getrandbits(16)), "rx_ptb")
+    beats = -(-len(tb.sent[0]) // tb.nbytes)
+    await tb.check()
+    gaps = [b - a for a, b in zip(at, at[1:], strict=False)]
+    # The first frame that comes 16 clocks behind the last one told.
+    assert set(gaps) == {-(-16 // beats) * beats}
 
 
 @cocotb.test()
@@ -547,22 +662,91 @@ async def nothing_before_the_checksum(dut):
 
 
 @cocotb.test()
-async def rate(dut):
-    """A frame takes its beats and four clocks."""
+@cocotb.parametrize(options=["none", "stamps", "stamps and sack"])
+async def rate(dut, options):
+    """A beat a clock, whatever the frames hold: taken at the bus bound, and handed on as fast."""
     tb = TB(dut)
     await tb.reset()
     await cycles(dut, 3)
-    for payload in (0, 100, 1460):
-        n = 20
+    r = tb.rng
+    lists = {
+        "none": b"",
+        "stamps": b"\1\1\x08\x0a" + r.randbytes(8),
+        "stamps and sack": b"\1\1\x08\x0a" + r.randbytes(8) + b"\1\1\5\x12" + r.randbytes(16),
+    }
+    for payload in (0, 1, 6, 10, 64, 74, 256, 1420):
+        n = 100
         for _ in range(n):
-            tb.send_good(payload)
+            tb.send(with_options(tb, lists[options], "A", r.randbytes(payload)), "rx_segments")
         beats = tb.source.pending()
-        clocks = 0
+        segments, clocks = tb.seg.received, 0
         while tb.stats["stat_rx_frames"] < n:
             await cycles(dut)
             clocks += 1
-        assert clocks <= beats + 4 * n + 6, f"{clocks} clocks for {n} frames of {beats // n} beats"
-        await tb.check()
+        # The driver and the counter pulse take three of them.
+        assert clocks <= beats + 3, f"{clocks} clocks for {n} frames of {beats // n} beats"
+        await cycles(dut, LATENCY)
+        assert tb.seg.received - segments == n
+        cocotb.log.info(
+            f"rate: W={8 * tb.nbytes} {options} payload={payload}: {clocks / n} clocks a frame"
+        )
+        await tb.check(20000)
+
+
+@cocotb.test()
+async def rate_of_others(dut):
+    """ARP, ping, wrong frames and 'fragmentation needed' do not slow segments down either."""
+    tb = TB(dut)
+    await tb.reset()
+    await cycles(dut, 3)
+    r = tb.rng
+    for _ in range(60):
+        broken = bytearray(tb.peer.segment(tb.vfs[0], r.randbytes(70)))
+        broken[60] ^= 1
+        tb.send(bytes(broken), "rx_drop_tcp_csum")
+        tb.send_good(6)
+        tb.send(tb.peer.arp(tb.vfs[0]), "rx_arp")
+        tb.send(tb.peer.echo(tb.vfs[0], b""), "rx_icmp_echo")
+        tb.send(tb.peer.ptb(tb.vfs[0]), "rx_ptb")
+        tb.send(tb.peer.segment(tb.vfs[0], b"", "S", OPTIONS), "rx_segments")
+    n, beats, clocks = len(tb.sent), tb.source.pending(), 0
+    while tb.stats["stat_rx_frames"] < n:
+        await cycles(dut)
+        clocks += 1
+    assert clocks <= beats + 3
+    await tb.check()
+
+
+@cocotb.test()
+async def latency(dut):
+    """From the last beat of a frame to its descriptor, its payload, its counter, its ARP and ICMP pulses."""
+    tb = TB(dut)
+    await tb.reset()
+    fields = {"rx": [Signal(getattr(dut, f"rx_{n}")) for n in ("valid", "ready", "last")]}
+    watched = {
+        n: Signal(getattr(dut, n)) for n in ("seg_valid", "pay_valid", "arp_valid", "ptb_valid")
+    }
+
+    async def clocks_to(name: str, frame: bytes) -> int:
+        tb.send(frame)
+        while not all(f.get() for f in fields["rx"]):
+            await cycles(dut)
+        clocks = 0
+        while not watched[name].get():
+            await cycles(dut)
+            clocks += 1
+        await tb.settle()
+        return clocks
+
+    vf = tb.vfs[0]
+    options = [("NOP", None), ("NOP", None), ("Timestamp", (1, 2))]
+    assert await clocks_to("seg_valid", tb.peer.segment(vf)) == LATENCY
+    assert await clocks_to("seg_valid", tb.peer.segment(vf, b"x" * 1400, "A", options)) == LATENCY
+    assert await clocks_to("seg_valid", tb.peer.segment(vf, b"", "S", OPTIONS)) == LATENCY
+    assert await clocks_to("pay_valid", tb.peer.segment(vf, b"x" * 10)) == LATENCY + 2
+    assert await clocks_to("arp_valid", tb.peer.arp(vf)) == LATENCY - 1
+    assert await clocks_to("ptb_valid", tb.peer.ptb(vf)) == LATENCY
+    await tb.check()
 
 
 @cocotb.test()
@@ -593,5 +777,8 @@ def test_nk_net_rx(w):
 @pytest.mark.parametrize("w", [128, 256])
 def test_nk_net_rx_other_widths(w):
     run_module(
-        "nk_net_rx", __file__, {"W": w, "NVF": 2}, testcase="stress|data_offsets|payload_lengths"
+        "nk_net_rx",
+        __file__,
+        {"W": w, "NVF": 2},
+        testcase="stress|data_offsets|payload_lengths|rate|latency|fuzzed_options|too_big_too",
     )

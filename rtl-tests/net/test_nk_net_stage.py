@@ -9,15 +9,18 @@ from cocotb.triggers import with_timeout
 from common.runner import run_module
 from common.stream import PAUSES, WordSink, cycles, params, reset, rng, start_clock
 
+RESERVE = 8
+
 
 class TB:
     def __init__(self, dut, m_pause="none"):
         self.dut = dut
         self.rng = rng("stage")
-        self.width, self.depth = params()["W"], 1 << params()["AW"]
+        p = params()
+        self.width, self.depth, self.frames = p["W"], 1 << p["AW"], 1 << p["FRAMES_LOG2"]
         start_clock(dut)
         self.sink = WordSink(dut, "pay", ("data", "last"), pause=PAUSES[m_pause](rng("pause")))
-        for name in ("we", "wdata", "end_valid", "end_first", "end_beats"):
+        for name in ("we", "wdata", "end_valid", "end_keep", "end_first", "end_stop"):
             getattr(dut, name).value = 0
         self.expected: list[dict[str, int]] = []
 
@@ -28,40 +31,42 @@ class TB:
         self.sink.clear()
         self.expected.clear()
 
-    async def write(self, beats: int, gaps: float = 0.0) -> list[int]:
-        """Write beats, each when there is room."""
-        return await with_timeout(self._write(beats, gaps), 50, "us")
+    async def frame(
+        self, beats: int, keep: tuple[int, int] | None, gaps=0.0, late=False, rooms=True
+    ):
+        """Write beats while there is room; the end comes with the last of them, or (`late`) behind it."""
+        await with_timeout(self._frame(beats, keep, gaps, late, rooms), 100, "us")
 
-    async def _write(self, beats: int, gaps: float) -> list[int]:
+    async def _frame(self, beats, keep, gaps, late, rooms):
+        d = self.dut
         words = []
-        for _ in range(beats):
-            self.dut.we.value = 0
-            while not int(self.dut.room.value) or self.rng.random() < gaps:
-                await cycles(self.dut)
+        for i in range(beats):
+            while (rooms and not int(d.room.value)) or self.rng.random() < gaps:
+                await cycles(d)
             words.append(self.rng.getrandbits(self.width))
-            self.dut.wdata.value = words[-1]
-            self.dut.we.value = 1
-            await cycles(self.dut)
-            self.dut.we.value = 0
-            # `room` after this write shows once the write has happened.
-            await cycles(self.dut)
-        return words
+            d.wdata.value = words[-1]
+            d.we.value = 1
+            if i == beats - 1 and not late:
+                self._end(words, keep)
+            await cycles(d)
+            d.we.value = 0
+            d.wdata.value = self.rng.getrandbits(self.width)
+        if late:
+            self._end(words, keep)
+            await cycles(d)
+        d.end_valid.value = 0
 
-    async def end(self, words: list[int], first: int, keep: int):
-        self.dut.end_first.value = first
-        self.dut.end_beats.value = keep
-        self.dut.end_valid.value = 1
-        await cycles(self.dut)
-        for _ in range(5000):
-            if int(self.dut.end_ready.value):
-                break
-            await cycles(self.dut)
-        else:
-            raise AssertionError("end_ready never comes")
-        self.dut.end_valid.value = 0
-        kept = words[first : first + keep]
-        self.expected += [{"data": w, "last": int(i == keep - 1)} for i, w in enumerate(kept)]
-        await cycles(self.dut)
+    def _end(self, words, keep):
+        d = self.dut
+        first, stop = keep or (self.rng.randrange(len(words)), self.rng.randrange(len(words) + 1))
+        d.end_first.value = first
+        d.end_stop.value = stop
+        d.end_keep.value = int(keep is not None)
+        d.end_valid.value = 1
+        if keep is not None:
+            kept = words[first:stop]
+            last = len(kept) - 1
+            self.expected += [{"data": w, "last": int(i == last)} for i, w in enumerate(kept)]
 
     async def check(self):
         got = await with_timeout(self.sink.recv_n(len(self.expected)), 500, "us")
@@ -73,38 +78,48 @@ class TB:
 
 
 @cocotb.test()
-@cocotb.parametrize(m_pause=list(PAUSES))
-async def stress(dut, m_pause):
-    """Frames of any length, some kept in part, some not at all."""
+@cocotb.parametrize(m_pause=list(PAUSES), gaps=[0.0, 0.3])
+async def stress(dut, m_pause, gaps):
+    """Frames of any length, one behind the other, some kept in part, some not at all."""
     tb = TB(dut, m_pause)
     await tb.reset()
-    for _ in range(80):
-        n = tb.rng.randrange(1, tb.depth // 2)
-        words = await tb.write(n, gaps=0.1)
-        if tb.rng.random() < 0.4:
-            await tb.end(words, tb.rng.randrange(n), 0)
-        else:
+    for _ in range(150):
+        n = tb.rng.choice([1, 1, 2, 3, tb.rng.randrange(1, tb.depth // 2)])
+        keep = None
+        if tb.rng.random() < 0.6:
             first = tb.rng.randrange(n)
-            await tb.end(words, first, tb.rng.randrange(1, n - first + 1))
+            keep = (first, tb.rng.randrange(first, n) + 1)
+        await tb.frame(n, keep, gaps, late=gaps > 0 and tb.rng.random() < 0.3)
     await tb.check()
 
 
 @cocotb.test()
-async def full_and_rolled_back(dut):
-    """A frame that fills the memory stops at its size; rolled back, all of it is free again."""
+async def reserve(dut):
+    """`room` falls RESERVE beats before the end; rolled back, all of the memory is free again."""
     tb = TB(dut)
     tb.sink.pause = lambda: True
     await tb.reset()
-    for _ in range(3):
-        words = await tb.write(tb.depth)
-        assert not int(dut.room.value)
-        await tb.end(words, 0, 0)
+    for keep in (None, None, (0, tb.depth)):
+        await tb.frame(tb.depth - RESERVE, None)
+        await cycles(dut)
         assert int(dut.room.value)
         assert not int(dut.busy.value)
-    words = await tb.write(tb.depth)
-    await tb.end(words, 0, tb.depth)
+        fill = tb.depth - RESERVE + 1
+        for i in range(tb.depth):
+            await cycles(dut)
+            assert int(dut.room.value) == (i < fill), f"after {i} beats"
+            dut.we.value = 1
+            dut.wdata.value = i
+            if i == tb.depth - 1:
+                dut.end_valid.value = 1
+                dut.end_keep.value = int(keep is not None)
+                dut.end_first.value = 0
+                dut.end_stop.value = tb.depth
+            await cycles(dut)
+            dut.we.value = 0
+            dut.end_valid.value = 0
     await cycles(dut, 20)
-    assert tb.sink.received == 0
+    tb.expected = [{"data": i, "last": int(i == tb.depth - 1)} for i in range(tb.depth)]
     tb.sink.pause = lambda: False
     await tb.check()
 
@@ -114,49 +129,50 @@ async def uncommitted_stays_inside(dut):
     """Nothing is shown before the commit."""
     tb = TB(dut)
     await tb.reset()
-    words = await tb.write(5)
-    await cycles(dut, 20)
-    assert tb.sink.received == 0
-    await tb.end(words, 2, 3)
+    task = cocotb.start_soon(tb.frame(5, (2, 5), gaps=0.9, late=True))
+    for _ in range(500):
+        if tb.expected:
+            break
+        assert not int(dut.pay_valid.value)
+        await cycles(dut)
+    await task
     await tb.check()
 
 
 @cocotb.test()
 async def list_full(dut):
-    """More frames than the list holds: end_ready falls, a roll-back is still taken."""
+    """More frames than the list holds: `room` falls, those of the reserve find a place, and all come out."""
     tb = TB(dut)
     tb.sink.pause = lambda: True
     await tb.reset()
     taken = 0
-    while True:
-        words = await tb.write(1)
-        dut.end_first.value = 0
-        dut.end_beats.value = 1
+    # The beats of the frames are skipped again and again: the list is full before the memory is.
+    while int(dut.room.value) and taken < 2 * tb.frames:
+        await tb.frame(1, (0, 1))
         await cycles(dut)
-        if not int(dut.end_ready.value):
-            break
-        await tb.end(words, 0, 1)
         taken += 1
-        assert taken < 40
-    assert taken >= 16
-    await tb.end(words, 0, 0)
+    assert min(tb.frames, tb.depth) - RESERVE <= taken <= min(tb.frames, tb.depth) + 4
+    # One of the reserve made `room` fall.
+    for _ in range(RESERVE - 2):
+        await tb.frame(1, (0, 1), rooms=False)
+    await tb.frame(1, None, rooms=False)
     tb.sink.pause = lambda: False
     await tb.check()
 
 
 @cocotb.test()
 async def full_rate(dut):
-    """A waiting frame leaves at a beat a clock."""
+    """Frames of one beat, or more, every beat kept: a beat a clock comes out, three clocks after the commit."""
     tb = TB(dut)
-    tb.sink.pause = lambda: True
     await tb.reset()
-    words = await tb.write(tb.depth)
-    await tb.end(words, 0, tb.depth)
-    await cycles(dut, 5)
-    tb.sink.pause = lambda: False
-    await cycles(dut, tb.depth + 4)
-    assert tb.sink.received == tb.depth
-    await tb.check()
+    for n in (1, 2, 5):
+        before = tb.sink.received
+        count = 60 // n
+        for _ in range(count):
+            await tb.frame(n, (0, n))
+        await cycles(dut, 2 + n)
+        assert tb.sink.received - before == count * n
+        await tb.check()
 
 
 @cocotb.test()
@@ -166,18 +182,18 @@ async def reset_mid_traffic(dut):
     for _ in range(15):
         await tb.reset()
         for _ in range(tb.rng.randrange(1, 4)):
-            words = await tb.write(tb.rng.randrange(1, 5))
-            await tb.end(words, 0, len(words))
-        await tb.write(tb.rng.randrange(3))
+            n = tb.rng.randrange(1, 5)
+            await tb.frame(n, (0, n))
+        dut.we.value = tb.rng.randrange(2)
+        await cycles(dut)
     await tb.reset()
     await cycles(dut, 10)
     assert tb.sink.empty()
     assert not int(dut.busy.value)
-    words = await tb.write(4)
-    await tb.end(words, 1, 2)
+    await tb.frame(4, (1, 3))
     await tb.check()
 
 
-@pytest.mark.parametrize(("w", "aw"), [(64, 6), (512, 5)])
-def test_nk_net_stage(w, aw):
-    run_module("nk_net_stage", __file__, {"W": w, "AW": aw, "FRAMES_LOG2": 4})
+@pytest.mark.parametrize(("w", "aw", "frames"), [(64, 6, 4), (512, 5, 5)])
+def test_nk_net_stage(w, aw, frames):
+    run_module("nk_net_stage", __file__, {"W": w, "AW": aw, "FRAMES_LOG2": frames})

@@ -109,6 +109,23 @@ async def full_rate(dut):
 
 
 @cocotb.test()
+async def full_rate_mixed(dut):
+    """No clock is lost between frames of different streams, nor between frames of one beat."""
+    tb = TB(dut)
+    nbytes = tb.sink.nbytes
+    for length in (nbytes, 2 * nbytes, 60):
+        await tb.reset()
+        await cycles(dut, 2)
+        for i in range(60):
+            tb.send(i % 3 if i < 45 else 0, length)
+        beats = sum(s.pending() for s in tb.sources)
+        start = tb.sink.received
+        await cycles(dut, beats + 4)
+        assert tb.sink.received - start == beats
+        await tb.check()
+
+
+@cocotb.test()
 async def reset_mid_traffic(dut):
     """After a reset no rest of an old frame comes, and the next may be of any stream."""
     tb = TB(dut, "some", "some")

@@ -26,7 +26,9 @@ PAGE = 4096
 NQE = Struct("<BBBBIQQII")
 M32 = (1 << 32) - 1
 SEND_OPS = (Op.SEND, Op.CREDIT)
-JOB_OPS = (Op.SOCKET, Op.LISTEN, Op.CONNECT, Op.ACCEPT, Op.SHUTDOWN, Op.CLOSE, Op.ABORT, Op.INFO)
+JOB_OPS = (
+    Op.SOCKET, Op.LISTEN, Op.CONNECT, Op.ACCEPT, Op.SHUTDOWN, Op.CLOSE, Op.ABORT, Op.SETOPT, Op.INFO,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

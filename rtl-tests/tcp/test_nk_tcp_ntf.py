@@ -6,21 +6,11 @@ from __future__ import annotations
 import cocotb
 from common.runner import run_module
 from common.stream import rng
-from common.tcb import established
 from netkernel.abi import FlowState, Op, Status
+from tcp.life import HEARD, flow
 from tcp.tcp_dut import S, ask_tcb, expect, on_circle
 
-OUT = ("any", "op", "op_data", "size", "status", "waits")
-HEARD = (
-    S.ESTABLISHED,
-    S.FIN_WAIT1,
-    S.FIN_WAIT2,
-    S.CLOSE_WAIT,
-    S.CLOSING,
-    S.LAST_ACK,
-    S.TIME_WAIT,
-    S.DEAD,
-)
+OUT = ("any", "op", "op_data", "size", "status", "waits", "more")
 
 
 @cocotb.test()
@@ -29,7 +19,7 @@ async def all_events_of_a_flow(dut):
     seen = set()
     for _ in range(3000):
         state = rnd.choice(HEARD)
-        tcb = established(rnd, STATE=state, PASSIVE=rnd.randrange(2), LINK=99, MSS=1234)
+        tcb = flow(rnd, STATE=state, PASSIVE=rnd.randrange(2), LISTENER=99, MSS=1234)
         fin = int(state not in (S.ESTABLISHED, S.FIN_WAIT1, S.FIN_WAIT2) and rnd.random() < 0.8)
         told_rx, rx = sorted(1 + rnd.choice([0, 0, 9, rnd.randrange(60000)]) for _ in range(2))
         told_tx, tx = sorted(1 + rnd.choice([0, 0, 9, rnd.randrange(60000)]) for _ in range(2))
@@ -67,9 +57,12 @@ async def all_events_of_a_flow(dut):
             new, out = await ask_tcb(dut, tcb, OUT, tx_drained=rnd.randrange(2))
             assert not out["waits"]
             if not out["any"]:
-                assert new == tcb
+                assert new == tcb and not out["more"]
                 break
             told.append((out["op"], out["op_data"], out["size"], out["status"]))
+            assert out["more"] == (len(told) < len(due)), (
+                "the flow would be asked for nothing, or not again"
+            )
             tcb = new
         assert told == due
         seen |= {op for op, *_ in told}
@@ -89,11 +82,12 @@ async def all_events_of_a_flow(dut):
 async def closed_once_memory_is_quiet(dut):
     """CLOSED waits for the last DMA read; it is the only event after the tenant's CLOSE."""
     for status in (Status.OK, Status.ABORTED, Status.PEER_RESET):
-        tcb = established(STATE=S.DRAIN, CLOSED=1, N_RST=1, N_CONN=1, N_STATUS=status)
+        tcb = flow(STATE=S.DRAIN, CLOSED=1, N_RST=1, N_CONN=1, N_STATUS=status)
         new, out = await ask_tcb(dut, tcb, OUT, tx_drained=0)
-        assert (out["any"], out["waits"]) == (0, 1)
+        assert (out["any"], out["waits"], out["more"]) == (0, 1, 0)
         new, out = await ask_tcb(dut, tcb, OUT, tx_drained=1)
         assert (out["any"], out["waits"], out["op"], out["status"]) == (1, 0, Op.CLOSED, status)
+        assert not out["more"]
         expect(new, tcb, {"STATE": S.FREE}, "CLOSED")
 
 
@@ -105,10 +99,10 @@ async def silence(dut):
         for closed in (0, 1):
             if state == S.DRAIN or (state in HEARD and not closed):
                 continue
-            tcb = established(rnd, STATE=state, CLOSED=closed, N_CONN=1, N_FIN=1, N_RST=1)
+            tcb = flow(rnd, STATE=state, CLOSED=closed, N_CONN=1, N_FIN=1, N_RST=1)
             tcb |= on_circle(tcb["IRS"], RCV_NXT=100) | on_circle(tcb["ISS"], SND_UNA=50, TX_END=50)
             _, out = await ask_tcb(dut, tcb, OUT, tx_drained=1)
-            assert not out["any"] and not out["waits"], f"{state.name} closed={closed}"
+            assert not (out["any"] or out["waits"] or out["more"]), f"{state.name} closed={closed}"
 
 
 def test_nk_tcp_ntf():

@@ -29,60 +29,91 @@ class TB:
     def __init__(self, dut):
         self.rng = rng("ooo")
         self.n = params()["N"]
+        self.iw = 3 if self.n > 4 else 2 if self.n > 2 else 1
 
         def sig(name):
             return Signal(getattr(dut, name))
 
-        self.rcv_nxt, self.seg_start, self.seg_end = (
+        self.rcv_nxt, self.seg = (
             sig("rcv_nxt"),
-            sig("seg_start"),
-            sig("seg_end"),
+            [sig(f"seg_{n}") for n in ("start", "end", "s", "e")],
         )
-        self.iv_in = [sig(f"iv_{f}") for f in ("valid", "start", "end")]
-        self.iv_out = [sig(f"iv_{f}_out") for f in ("valid", "start", "end")]
-        self.flags = {f: sig(f) for f in ("in_order_end", "no_room", "duplicate")}
+        self.iv_in = [sig(f"iv_{f}") for f in ("valid", "start", "end", "order")]
+        self.iv_out = [sig(f"iv_{f}_out") for f in ("valid", "start", "end", "order")]
+        self.flags = {
+            f: sig(f)
+            for f in ("in_order_end", "no_room", "duplicate", "dup_valid", "dup_start", "dup_end")
+        }
 
     async def apply(self, base, held, start, end):
-        """The RTL's answer: (intervals, in_order_end, no_room, duplicate), offsets from base."""
+        """The RTL's answer: (intervals by age, in_order_end, no_room, duplicate, lowest duplicate run), offsets from base.
+
+        `held`: intervals, the one that changed last first.
+        """
         valid = (1 << len(held)) - 1
         # Entries that are not valid hold rubbish.
         starts, ends = self.rng.getrandbits(32 * self.n), self.rng.getrandbits(32 * self.n)
-        for i, (s, e) in enumerate(held):
+        ranked = sorted(held)
+        for i, (s, e) in enumerate(ranked):
             keep = ~(M << 32 * i)
             starts = starts & keep | ((base + s) & M) << 32 * i
             ends = ends & keep | ((base + e) & M) << 32 * i
-        for sig, value in zip(self.iv_in, (valid, starts, ends), strict=True):
+        # Behind the indices of the valid ones stand the others, in any order.
+        rest = self.rng.sample(range(len(held), self.n), self.n - len(held))
+        indices = [ranked.index(iv) for iv in held] + rest
+        order = sum(k << self.iw * i for i, k in enumerate(indices))
+        for sig, value in zip(self.iv_in, (valid, starts, ends, order), strict=True):
             sig.set(value)
         self.rcv_nxt.set(base)
-        self.seg_start.set((base + start) & M)
-        self.seg_end.set((base + end) & M)
+        for sig, value in zip(
+            self.seg, ((base + start) & M, (base + end) & M, start, end), strict=True
+        ):
+            sig.set(value)
         await Timer(1, unit="ns")
-        valid, starts, ends = (s.get() for s in self.iv_out)
+        valid, starts, ends, order = (s.get() for s in self.iv_out)
         assert valid & (valid + 1) == 0, "valid intervals must come first"
-        out = [
-            (((starts >> 32 * i) - base) & M, ((ends >> 32 * i) - base) & M)
-            for i in range(valid.bit_count())
-        ]
-        end = (self.flags["in_order_end"].get() - base) & M
-        return out, end, bool(self.flags["no_room"].get()), bool(self.flags["duplicate"].get())
+        n = valid.bit_count()
+        out = [(((starts >> 32 * i) - base) & M, ((ends >> 32 * i) - base) & M) for i in range(n)]
+        assert out == sorted(out), "intervals out of order"
+        indices = [order >> self.iw * i & (1 << self.iw) - 1 for i in range(self.n)]
+        ages = indices[:n]
+        assert sorted(ages) == list(range(n)), f"order {ages} of {n} intervals"
+        assert sorted(indices) == list(range(self.n)), f"an index twice in {indices}"
+        flags = {f: s.get() for f, s in self.flags.items()}
+        dup = (
+            tuple((flags[f] - base) & M for f in ("dup_start", "dup_end"))
+            if flags["dup_valid"]
+            else None
+        )
+        end = (flags["in_order_end"] - base) & M
+        return [out[i] for i in ages], end, bool(flags["no_room"]), bool(flags["duplicate"]), dup
 
     def expect(self, held, start, end):
-        """The same from sets of bytes."""
-        before = {x for s, e in held for x in range(s, e)}
-        new = set(range(start, end)) - before
-        if not new:
-            return held, 0, False, True
-        after = runs(before | new)
+        """The same from sets of bytes, each with the time at which it last came."""
+        seg = set(range(start, end))
+        before = {x: -age for age, (s, e) in enumerate(held) for x in range(s, e)}
+        again = runs(seg & before.keys())
+        dup = again[0] if again else None
+
+        def by_age(intervals, came):
+            return sorted(intervals, key=lambda iv: -max(came[x] for x in range(*iv)))
+
+        after = runs(before.keys() | seg)
+        came = before | dict.fromkeys(seg, 1)
+        if not seg - before.keys():
+            return by_age(after, came), 0, False, True, dup
         if after[0][0] == 0:
-            return after[1:], after[0][1], False, False
+            return by_age(after[1:], came), after[0][1], False, False, dup
         if len(after) > self.n:
-            return held, 0, True, False
-        return after, 0, False, False
+            return held, 0, True, False, dup
+        return by_age(after, came), 0, False, False, dup
 
     def random_intervals(self, size):
-        """Up to N intervals above offset 0, neither touching rcv_nxt nor each other."""
+        """Up to N intervals above offset 0, neither touching rcv_nxt nor each other, in any order of age."""
         cuts = sorted(self.rng.sample(range(1, size), 2 * self.rng.randint(0, self.n)))
-        return list(zip(cuts[::2], cuts[1::2], strict=True))
+        held = list(zip(cuts[::2], cuts[1::2], strict=True))
+        self.rng.shuffle(held)
+        return held
 
 
 @cocotb.test()
@@ -119,12 +150,17 @@ async def large_windows(dut):
         held = [(s * scale, e * scale) for s, e in tb.random_intervals(4 * tb.n)]
         start = tb.rng.randrange(4 * tb.n) * scale
         end = start + tb.rng.randrange(1, 4) * scale
-        want_held, *want = tb.expect(
+        want_held, *want, dup = tb.expect(
             [(s // scale, e // scale) for s, e in held], start // scale, end // scale
         )
         got = await tb.apply(tb.rng.getrandbits(32), held, start, end)
         assert got[0] == [(s * scale, e * scale) for s, e in want_held]
-        assert got[1:] == (want[0] * scale, want[1], want[2])
+        assert got[1:] == (
+            want[0] * scale,
+            want[1],
+            want[2],
+            dup and (dup[0] * scale, dup[1] * scale),
+        )
 
 
 @cocotb.test()
@@ -143,7 +179,7 @@ async def whole_stream(dut):
             end = min(start + tb.rng.randrange(1, 25), nxt + window, total)
             if end <= start:
                 continue
-            out, got, no_room, _ = await tb.apply(
+            out, got, no_room, *_ = await tb.apply(
                 (base + nxt) & M, [(s - nxt, e - nxt) for s, e in held], start - nxt, end - nxt
             )
             dropped += no_room
@@ -152,7 +188,7 @@ async def whole_stream(dut):
             held = [(s + nxt, e + nxt) for s, e in out]
             nxt += got
             # Nothing that was taken is forgotten, nothing else is held.
-            assert [(0, nxt)] * (nxt > 0) + held == runs(taken)
+            assert [(0, nxt)] * (nxt > 0) + sorted(held) == runs(taken)
         assert (nxt, held) == (total, [])
     assert dropped > 0
 

@@ -6,24 +6,16 @@ from __future__ import annotations
 import cocotb
 from common.runner import run_module
 from common.stream import rng
-from common.tcb import M32, established, unpack
-from netkernel.abi import FlowState, Op, Status
-from tcp.tcp_dut import FINWAIT2, S, ask_tcb, expect, on_circle
+from common.tcb import FIELDS, M32, WIDTH, unpack
+from netkernel.abi import FlowState, Op, Option, Status
+from tcp.life import BOTH_KNOW, PF_ECN, PF_SACK, PF_TS, PF_WS, flow
+from tcp.tcp_dut import S, ask_tcb, expect, on_circle
 
-OUT = ("status", "needs_hash", "pre_ok", "send_rst", "wake")
+OUT = ("status", "want_insert", "end_listener", "send_rst", "rst_seq")
 IDLE_IN = dict(
-    flush=0, vf=3, qs=1, socket=17, data=0, ptr=0, size=0, listener_ok=0, listener_v=0, listener_link=0,
-    hash_done=0, hash_ok=0, hash_hit=0, isn=0, now_us=1000, p_rto_init=1_000_000, p_fin_wait2=60_000_000,
+    en=1, flush=0, vf=3, qs=1, socket=17, data=0, ptr=0, size=0, listener_ok=0, uncredit=0, listener_done=0,
+    ins_done=0, ins_ok=0, ins_hit=0, isn=0, prof=5, p_flags=0, now_s=777,
 )  # fmt: skip
-BOTH_KNOW = (
-    S.SYN_RCVD,
-    S.ESTABLISHED,
-    S.FIN_WAIT1,
-    S.FIN_WAIT2,
-    S.CLOSE_WAIT,
-    S.CLOSING,
-    S.LAST_ACK,
-)
 
 # What docs/abi.md and RFC 9293, 3.10.1 to 3.10.5 allow, as the state afterwards; absent: BAD_STATE.
 AFTER = {
@@ -40,19 +32,25 @@ AFTER = {
         S.LAST_ACK: S.LAST_ACK, S.TIME_WAIT: S.TIME_WAIT, S.DEAD: S.DRAIN,
     },
     Op.ABORT: {S.LISTEN: S.LISTEN, **dict.fromkeys((S.IDLE, S.SYN_SENT, *BOTH_KNOW, S.TIME_WAIT, S.DEAD), S.DRAIN)},
+    Op.SETOPT: {s: s for s in FlowState if s not in (S.FREE, S.DRAIN)},
     Op.INFO: {s: s for s in FlowState if s != S.FREE},
 }  # fmt: skip
 ADDR = 0x0A000002 | 443 << 32 | 50000 << 48
 
 
+def setopt(option, value):
+    return {"data": option | value << 32}
+
+
 def inputs(op, **more):
     need = {
         Op.SOCKET: dict(ptr=0x5000, data=0x9000, size=14 | 13 << 8),
-        Op.LISTEN: dict(data=80 << 48, hash_done=1, hash_ok=1),
-        Op.CONNECT: dict(data=ADDR, hash_done=1, hash_ok=1, isn=0xFFFFFFFF),
-        Op.ACCEPT: dict(listener_ok=1, listener_v=1, listener_link=5),
+        Op.LISTEN: dict(data=80 << 48, ins_done=1, ins_ok=1),
+        Op.CONNECT: dict(data=ADDR, ins_done=1, ins_ok=1, isn=0xFFFFFFFF),
+        Op.ACCEPT: dict(listener_ok=1),
         Op.SEND: dict(size=10),
         Op.CREDIT: dict(size=10),
+        Op.SETOPT: setopt(Option.NODELAY, 0),
     }.get(op, {})
     return IDLE_IN | {"op": op} | need | more
 
@@ -63,7 +61,7 @@ async def table_of_states(dut):
     for op, after in AFTER.items():
         for state in FlowState:
             for closed in (0, 1):
-                tcb = established(STATE=state, CLOSED=closed, RTX_ON=1, DACK_ON=1)
+                tcb = flow(STATE=state, CLOSED=closed, RTX_ON=1, DACK_ON=1)
                 tcb |= {
                     "RCV_EDGE": (tcb["RCV_NXT"] + 65536 - 5000) & M32,
                     "RCV_NTF": tcb["RCV_NXT"],
@@ -79,13 +77,16 @@ async def table_of_states(dut):
                 if want is None:
                     assert out["status"] == Status.BAD_STATE, what
                     expect(new, tcb, {}, what)
-                    assert not (out["send_rst"] or out["wake"] or out["pre_ok"]), what
+                    assert not (out["send_rst"] or out["end_listener"] or out["want_insert"]), what
                     continue
                 assert (out["status"], new["STATE"]) == (Status.OK, want), what
-                assert out["needs_hash"] == (op in (Op.LISTEN, Op.CONNECT)) == out["pre_ok"], what
+                assert not out["want_insert"], what
                 ends_loudly = op == Op.ABORT or (op == Op.CLOSE and state == S.SYN_RCVD)
                 assert out["send_rst"] == (ends_loudly and state in BOTH_KNOW), what
-                assert out["wake"] == (op in (Op.CLOSE, Op.ABORT) and state == S.LISTEN), what
+                listener = op in (Op.CLOSE, Op.ABORT) and state == S.LISTEN
+                assert out["end_listener"] == listener, what
+                if listener:
+                    expect(new, tcb, {"CLOSED": 1}, what)
                 if op in (Op.CLOSE, Op.ABORT):
                     assert new["CLOSED"] == 1, what
                     if want == S.DRAIN:
@@ -94,9 +95,6 @@ async def table_of_states(dut):
                         assert new["N_STATUS"] == (Status.ABORTED if loud else Status.OK), what
                     elif want in (S.FIN_WAIT1, S.LAST_ACK):
                         assert new["FIN_REQ"], what
-                    if want == S.FIN_WAIT2:  # nobody waits for the peer's FIN for ever
-                        got = (new["RTX_ON"], new["RTX_KIND"], new["RTX_T"])
-                        assert got == (1, FINWAIT2, 60_001_000), what
                 if op == Op.SHUTDOWN:
                     assert new["FIN_REQ"] and not (new["CLOSED"] and not closed), what
                 if op == Op.INFO:
@@ -107,7 +105,7 @@ async def table_of_states(dut):
 async def opens(dut):
     rnd = rng("opens")
     for _ in range(50):
-        old = unpack(rnd.getrandbits(1344)) | {"STATE": S.FREE}
+        old = unpack(rnd.getrandbits(WIDTH)) | {"STATE": S.FREE}
         rx, tx = rnd.randrange(12, 25), rnd.randrange(12, 25)
         rx_at, tx_at = rnd.getrandbits(20) << 12, rnd.getrandbits(20) << 12
         new, _ = await ask_tcb(
@@ -122,44 +120,131 @@ async def opens(dut):
             TX_PAGE=tx_at >> 12,
             RX_LOG2=rx,
             TX_LOG2=tx,
+            MSS=536,  # RFC 9293, 3.7.1
+            SSTHRESH=(1 << 25) - 1,  # as far as it is kept: not yet known
+            KA_IDLE=7200,  # RFC 1122, 4.2.3.6: no less than two hours
+            KA_INTVL=75,
+            KA_CNT=9,
+            QUICK=15,
+            OOO_ORD=0b11100100,  # a permutation from the start
+            IN_TXQ=old["IN_TXQ"],  # the lists know nothing of sockets
+            IN_NTQ=old["IN_NTQ"],
         )
-        expect(
-            new,
-            unpack(0),
-            fresh | {"MSS": 536, "SSTHRESH": 0x7FFFFFFF},
-            "nothing of the socket before survives",
-        )
+        expect(new, unpack(0), fresh, "nothing of the socket before survives")
 
         idle = new
         isn = rnd.choice([0, M32, rnd.getrandbits(32)])
-        new, _ = await ask_tcb(dut, idle, OUT, **inputs(Op.CONNECT, isn=isn))
-        assert (new["RIP"], new["RPORT"], new["LPORT"]) == (0x0A000002, 443, 50000)
-        assert all(new[n] == isn for n in ("ISS", "SND_UNA", "SND_NXT", "SND_MAX"))
-        assert new["TX_END"] == new["SND_NTF"] == (isn + 1) & M32
-        assert (new["RTO"], new["RCV_EDGE"] - new["RCV_NXT"]) == (1_000_000, 1 << rx)
+        flags = rnd.getrandbits(8)
+        new, _ = await ask_tcb(dut, idle, OUT, **inputs(Op.CONNECT, isn=isn, p_flags=flags))
+        change = dict(STATE=S.SYN_SENT, RIP=0x0A000002, RPORT=443, LPORT=50000, PROF=5, LAST_T=777)
+        points = ("ISS", "SND_UNA", "SND_NXT", "LOST_END", "RXT_NXT", "RXT_MARK", "RECOVER")
+        change |= dict.fromkeys((*points, "TLP_END"), isn)
+        change |= dict.fromkeys(("TX_END", "SND_NTF"), isn + 1)
+        change |= {"RCV_EDGE": 1 << rx}  # the window of the SYN
+        offers = {"SACK_OK": PF_SACK, "TS_OK": PF_TS, "ECN_OK": PF_ECN, "WS_OK": PF_WS}
+        change |= {name: int(bool(flags & bit)) for name, bit in offers.items()}
+        expect(new, idle, change, "CONNECT")
 
     for op in (Op.LISTEN, Op.CONNECT):
-        tcb = established(STATE=S.IDLE)
+        tcb = flow(STATE=S.IDLE)
         for ok, hit, status in ((0, 1, Status.ADDR_IN_USE), (0, 0, Status.NO_RESOURCE)):
-            new, out = await ask_tcb(dut, tcb, OUT, **inputs(op, hash_ok=ok, hash_hit=hit))
-            assert out["status"] == status and new == tcb
-        first, out = await ask_tcb(dut, tcb, OUT, **inputs(op, hash_done=0, hash_ok=0))
-        assert out["pre_ok"] and out["needs_hash"], "asked before the table was"
+            new, out = await ask_tcb(dut, tcb, OUT, **inputs(op, ins_ok=ok, ins_hit=hit))
+            assert out["status"] == status and new == tcb and not out["want_insert"]
+        new, out = await ask_tcb(dut, tcb, OUT, **inputs(op, ins_done=0, ins_ok=0))
+        assert out["want_insert"] and new == tcb, "asked before the table was"
     bad = [0, 443 << 32 | 5 << 48, 0x0A000002 | 5 << 48, 0x0A000002 | 443 << 32]
     bad += [ip | 443 << 32 | 5 << 48 for ip in (0xFFFFFFFF, 0xE0000001, 0xF0000000, 0x7F000001)]
     for data in bad:
-        new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.CONNECT, data=data))
-        assert (out["status"], out["pre_ok"]) == (Status.BAD_ADDR, 0) and new == tcb, hex(data)
-    new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.LISTEN, data=0))
-    assert (out["status"], out["pre_ok"]) == (Status.BAD_ADDR, 0) and new == tcb
+        for done in (0, 1):
+            new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.CONNECT, data=data, ins_done=done))
+            assert (out["status"], out["want_insert"]) == (Status.BAD_ADDR, 0), hex(data)
+            assert new == tcb, hex(data)
+    new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.LISTEN, data=0, ins_done=0))
+    assert (out["status"], out["want_insert"]) == (Status.BAD_ADDR, 0) and new == tcb
 
-    for first in (0, 1):
-        new, _ = await ask_tcb(
-            dut, tcb, OUT, **inputs(Op.ACCEPT, listener_v=first, listener_link=77)
-        )
-        assert (new["STATE"], new["LINK_V"], new["LINK"]) == (S.CREDIT, first, 77)
+    new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.ACCEPT))
+    expect(new, tcb, {"STATE": S.CREDIT}, "ACCEPT")
     new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.ACCEPT, listener_ok=0))
     assert out["status"] == Status.BAD_STATE and new == tcb
+
+
+@cocotb.test()
+async def listener_ends(dut):
+    """Credits go back with status OK, then the listener itself; whoever is no credit any more is left alone."""
+    for state in FlowState:
+        for closed in (0, 1):
+            for op in (Op.SOCKET, Op.SEND, 0):  # whatever op says
+                tcb = flow(STATE=state, CLOSED=closed, N_STATUS=Status.PEER_RESET)
+                gone = {"STATE": S.DRAIN, "CLOSED": 1, "N_STATUS": Status.OK}
+                new, out = await ask_tcb(dut, tcb, OUT, **inputs(op, uncredit=1))
+                expect(new, tcb, gone if state == S.CREDIT else {}, f"uncredit {state.name}")
+                assert out["status"] == Status.OK and not out["send_rst"]
+                new, out = await ask_tcb(dut, tcb, OUT, **inputs(op, listener_done=1))
+                done = state == S.LISTEN and closed
+                expect(new, tcb, gone if done else {}, f"listener_done {state.name} {closed}")
+                assert not (out["send_rst"] or out["end_listener"] or out["want_insert"])
+
+
+@cocotb.test()
+async def options(dut):
+    """Every option with every kind of value, in every state in which a socket exists."""
+    rnd = rng("options")
+    top = {
+        Option.KEEPIDLE: 16383,
+        Option.KEEPINTVL: 255,
+        Option.KEEPCNT: 15,
+        Option.USER_TIMEOUT: 1023,
+    }
+    low = {Option.KEEPIDLE: 1, Option.KEEPINTVL: 1, Option.KEEPCNT: 1}
+    field = {
+        Option.NODELAY: "NODELAY", Option.CORK: "CORK", Option.KEEPALIVE: "KA_ON", Option.KEEPIDLE: "KA_IDLE",
+        Option.KEEPINTVL: "KA_INTVL", Option.KEEPCNT: "KA_CNT", Option.USER_TIMEOUT: "UTO",
+    }  # fmt: skip
+    for option in Option:
+        most, least = top.get(option, 1), low.get(option, 0)
+        values = {0, 1, 2, most - 1, most, most + 1, 1 << 31, M32, rnd.randrange(most + 1)}
+        for value in sorted(values):
+            for state in FlowState:
+                held = rnd.randrange(2)
+                tcb = flow(rnd, STATE=state, DACK_ON=held, QUICK=6, NODELAY=rnd.randrange(2))
+                new, out = await ask_tcb(
+                    dut, tcb, OUT, **inputs(Op.SETOPT, **setopt(option, value))
+                )
+                what = f"{option.name} = {value} in {state.name}"
+                if state in (S.FREE, S.DRAIN):
+                    assert out["status"] == Status.BAD_STATE and new == tcb, what
+                elif not least <= value <= most:
+                    assert out["status"] == Status.BAD_SIZE and new == tcb, what
+                elif option == Option.QUICKACK:
+                    now = {"ACK_NOW": 1} if value and held else {}
+                    expect(new, tcb, {"QUICK": 15 * value, **now}, what)
+                else:
+                    expect(new, tcb, {field[option]: value}, what)
+    for option in set(range(256)) - set(Option):
+        tcb = flow()
+        new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.SETOPT, **setopt(option, 1)))
+        assert out["status"] == Status.BAD_OP and new == tcb, option
+
+
+@cocotb.test()
+async def reset_inside_the_window(dut):
+    """The peer takes a RST only inside its window, which ends at SND_UNA + SND_WND (RFC 9293, 3.5.2, 3.10.7.4)."""
+    rnd = rng("reset")
+    for _ in range(500):
+        state = rnd.choice(BOTH_KNOW)
+        una = rnd.randrange(1, 5000)
+        flying = rnd.choice([0, 1, 100, rnd.randrange(60000)])
+        wnd = rnd.choice([0, 1, flying, max(flying, 1) - 1, rnd.randrange(65536)])
+        tcb = flow(rnd, STATE=state, SND_WND=wnd)
+        tcb |= on_circle(tcb["ISS"], SND_UNA=una, SND_NXT=una + flying)
+        for more in ({"op": Op.ABORT}, {"flush": 1}):
+            _, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.ABORT) | more)
+            assert out["send_rst"]
+            got = (out["rst_seq"] - tcb["ISS"]) & M32
+            if state == S.SYN_RCVD:
+                assert got == una + flying  # the SYN takes no part of a window
+            else:
+                assert got == min(una + flying, una + wnd), (una, flying, wnd)
 
 
 @cocotb.test()
@@ -167,25 +252,15 @@ async def tx_ring_never_overflows(dut):
     """SENDs against a counter of the ring's bytes; what is announced as SENT is free again."""
     rnd = rng("tx ring")
     for _ in range(30):
-        log2 = rnd.choice([12, 14])
-        tcb, used = (
-            established(rnd, TX_LOG2=log2, STATE=rnd.choice([S.ESTABLISHED, S.CLOSE_WAIT])),
-            0,
-        )
+        log2 = rnd.choice([12, 14, 24])
+        tcb, used = flow(rnd, TX_LOG2=log2, STATE=rnd.choice([S.ESTABLISHED, S.CLOSE_WAIT])), 0
+        ring = 1 << log2
         for _ in range(60):
             size = rnd.choice(
-                [
-                    0,
-                    1,
-                    rnd.randrange(3000),
-                    (1 << log2) - used,
-                    (1 << log2) - used + 1,
-                    M32,
-                    1 << 31,
-                ]
+                [0, 1, rnd.randrange(3000), ring - used, ring - used + 1, M32, 1 << 31]
             )
             new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.SEND, size=size))
-            if 0 < size <= (1 << log2) - used:
+            if 0 < size <= ring - used:
                 used += size
                 expect(new, tcb, {"TX_END": tcb["TX_END"] + size}, "SEND")
                 assert out["status"] == Status.OK
@@ -206,7 +281,7 @@ async def credit_never_exceeds_what_was_announced(dut):
     for _ in range(60):
         log2, mss = rnd.choice([(12, 1460), (16, 1460), (16, 536)])
         ring = 1 << log2
-        tcb = established(
+        tcb = flow(
             rnd, RX_LOG2=log2, MSS=mss, STATE=rnd.choice([S.ESTABLISHED, S.FIN_WAIT1, S.FIN_WAIT2])
         )
         held, got, credited, advertised = 0, 1, 0, 1 + ring
@@ -244,7 +319,7 @@ async def credit_never_exceeds_what_was_announced(dut):
         S.TIME_WAIT,
         S.DEAD,
     ):  # the peer will send nothing any more
-        tcb = established(STATE=state, FIN_RCVD=1)
+        tcb = flow(STATE=state, FIN_RCVD=1)
         tcb |= {"RCV_NTF": (tcb["RCV_NTF"] + 9000) & M32}
         new, out = await ask_tcb(dut, tcb, OUT, **inputs(Op.CREDIT, size=9000))
         assert out["status"] == Status.OK and not new["ACK_NOW"]
@@ -254,23 +329,35 @@ async def credit_never_exceeds_what_was_announced(dut):
 async def flush_ends_everything(dut):
     rnd = rng("flush")
     for state in FlowState:
-        tcb = established(rnd, STATE=state, RTX_ON=1, DACK_ON=1)
+        tcb = flow(rnd, STATE=state, RTX_ON=1, DACK_ON=1, IN_TXQ=1)
         for op in (Op.SOCKET, Op.CONNECT, 0xFF):
             new, out = await ask_tcb(dut, tcb, OUT, **inputs(op, flush=1))
             expect(new, tcb, {"STATE": S.FREE, "RTX_ON": 0, "DACK_ON": 0}, state.name)
-            assert (
-                out["send_rst"] == (state in BOTH_KNOW)
-                and not out["needs_hash"]
-                and not out["wake"]
-            )
+            assert out["send_rst"] == (state in BOTH_KNOW)
+            assert not out["want_insert"] and not out["end_listener"]
 
 
 @cocotb.test()
 async def unknown_operations(dut):
     for op in set(range(256)) - set(AFTER):
-        tcb = established()
+        tcb = flow()
         new, out = await ask_tcb(dut, tcb, OUT, **inputs(op))
-        assert out["status"] == Status.BAD_OP and new == tcb and not out["needs_hash"]
+        assert out["status"] == Status.BAD_OP and new == tcb and not out["want_insert"]
+
+
+@cocotb.test()
+async def off(dut):
+    """Without `en` nothing happens, whatever the other inputs say."""
+    rnd = rng("off")
+    for _ in range(100):
+        tcb = unpack(rnd.getrandbits(WIDTH))
+        assert set(tcb) == set(FIELDS)
+        more = {
+            n: rnd.randrange(2)
+            for n in ("flush", "uncredit", "listener_done", "ins_done", "ins_ok")
+        }
+        new, out = await ask_tcb(dut, tcb, OUT, **inputs(rnd.randrange(20), en=0, **more))
+        assert new == tcb and not (out["send_rst"] or out["want_insert"] or out["end_listener"])
 
 
 def test_nk_tcp_op():

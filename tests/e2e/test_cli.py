@@ -95,7 +95,14 @@ def test_list_info_stats(clean: Rig) -> None:
     assert card["vfs"] >= 8
     assert card["flows"] >= 1024
     assert clean.nk_json("stats")["counters"]["clocks"] > 0
-    for command in (["list"], ["info"], ["stats"], ["vf", "list"], ["twin", "status"], ["nsm"]):
+    for command in (
+        ["list"],
+        ["info"],
+        ["stats"],
+        ["vf", "list"],
+        ["twin", "status"],
+        ["nsm", "list"],
+    ):
         assert clean.nk(*command).strip()
 
 

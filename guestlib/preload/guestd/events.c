@@ -36,6 +36,14 @@ void gd_notify(struct gd *gd, uint32_t idx, unsigned int wake)
 	wake_pollers(gd, sock);
 }
 
+/* The first connection may be here before the answer to LISTEN: they come by different rings. */
+static bool accepts(const struct nk_sock *listener)
+{
+	uint32_t state = nk_get(&listener->conn.state);
+
+	return state == NK_CONN_LISTENING || state == NK_CONN_LISTEN_WAIT;
+}
+
 static void enqueue_accepted(struct gd *gd, uint32_t idx, const struct nk_nqe *nqe)
 {
 	struct nk_sock *sock = &gd->shm->socks[idx];
@@ -47,7 +55,7 @@ static void enqueue_accepted(struct gd *gd, uint32_t idx, const struct nk_nqe *n
 	if (nqe->size != listener)
 		gd->count.violations++;
 	if (nqe->size != listener || gd->shm->socks[listener].gen != priv->listener_gen ||
-	    nk_get(&gd->shm->socks[listener].conn.state) != NK_CONN_LISTENING) {
+	    !accepts(&gd->shm->socks[listener])) {
 		gd_sock_detach(gd, idx, true);
 		return;
 	}
@@ -55,6 +63,9 @@ static void enqueue_accepted(struct gd *gd, uint32_t idx, const struct nk_nqe *n
 	lp = &gd->priv[listener];
 	sock->remote = (struct nk_endpoint){nk_addr_remote_ip(nqe->op_data), nk_addr_remote_port(nqe->op_data), 0};
 	sock->local = (struct nk_endpoint){gd->shm->ip, ls->local.port, 0};
+	/* As in Linux, a connection takes its listener's options when it is established. */
+	sock->opts = ls->opts;
+	gd_options_post(gd, idx);
 	gd_port_bind(gd, idx, 0);
 	priv->next = NK_NONE;
 	priv->queued = true;
@@ -117,12 +128,29 @@ void gd_on_event(struct gd *gd, const struct nk_nqe *nqe)
 	todo = nk_conn_event(&sock->conn, nqe);
 	if (nqe->op == NK_OP_CONNECTED && (todo & NK_DO_WAKE_OUT))
 		gd->count.connected++;
-	if (nqe->op == NK_OP_SENT)
+	if (nqe->op == NK_OP_SENT) {
 		todo = filter_sent(sock, todo);
+		if (nk_get(&sock->conn.state) == NK_CONN_CLOSING && nk_get(&sock->conn.tx_head) == nk_get(&sock->conn.tx_tail))
+			nk_sock_bump(sock); /* a close() that lingers */
+	}
 	if (todo & NK_DO_ACCEPTED)
 		enqueue_accepted(gd, idx, nqe);
 	else
 		gd_act(gd, idx, todo);
+}
+
+/* A credit's listener did not come about, or is gone: the credit has a socket on the card all the same. */
+static void credit_refused(struct gd *gd, const struct gd_job *job, uint8_t status)
+{
+	uint32_t credit = (uint32_t)job->op_data;
+	struct gd_sock *priv = &gd->priv[credit];
+
+	if (nk_get(&gd->shm->socks[credit].conn.state) != NK_CONN_CREDIT || priv->listener != job->idx ||
+	    priv->listener_gen != job->gen)
+		return;
+	if (gd->shm->socks[job->idx].gen == job->gen && gd->priv[job->idx].credits)
+		gd->priv[job->idx].credits--;
+	gd_act(gd, credit, nk_conn_complete(&gd->shm->socks[credit].conn, NK_OP_ACCEPT, status));
 }
 
 void gd_on_completion(struct gd *gd, const struct gd_job *job, const struct nk_nqe *nqe)
@@ -131,8 +159,10 @@ void gd_on_completion(struct gd *gd, const struct gd_job *job, const struct nk_n
 	uint8_t status = nk_cookie_status(nqe->cookie);
 	bool live = sock->gen == job->gen && nk_get(&sock->conn.state) != NK_CONN_FREE;
 
+	if (job->op == NK_OP_SETOPT)
+		gd_rpc_job_done(gd, job, nqe);
 	if (job->op == NK_OP_INFO) {
-		gd_rpc_info_done(gd, job->idx, job->gen, nqe);
+		gd_rpc_job_done(gd, job, nqe);
 		if (live) {
 			gd->priv[job->idx].info_posted = false;
 			if (status == NK_ST_OK)
@@ -142,6 +172,11 @@ void gd_on_completion(struct gd *gd, const struct gd_job *job, const struct nk_n
 	}
 	if (status != NK_ST_OK)
 		gd->count.socket_errors++;
+	if (job->op == NK_OP_ACCEPT) {
+		if (status != NK_ST_OK)
+			credit_refused(gd, job, status);
+		return;
+	}
 	if (!live)
 		return; /* the entry has another owner by now */
 	if (gd->verbose && status != NK_ST_OK)

@@ -26,6 +26,7 @@ struct gd_layout {
 	uint32_t vf, ip, prefix, mtu, max_sockets, nqs;
 	uint64_t db_offset, db_stride, region_bytes, heap_offset, heap_bytes;
 	uint32_t rx_log2, tx_log2;
+	uint32_t cc; /* NK_CC_ of the VF's NSM profile, as the lease began */
 	struct gd_queue job, completion, send, receive;
 	uint64_t status_offset;
 };
@@ -60,7 +61,9 @@ struct gd_dev {
 };
 
 /* ---- private half of the socket table -------------------------------------------------------- */
-enum gd_pending { GD_PEND_NONE, GD_PEND_SHUTDOWN, GD_PEND_CLOSE, GD_PEND_ABORT };
+#define GD_CARD_OPTIONS 8
+/* In order of strength: a stronger one takes the place of a weaker one, whose work it does. */
+enum gd_pending { GD_PEND_NONE, GD_PEND_UNCORK, GD_PEND_SHUTDOWN, GD_PEND_CLOSE, GD_PEND_ABORT };
 
 struct gd_sock {
 	int fd;              /* our end of the socketpair, -1: no program holds the socket */
@@ -78,6 +81,7 @@ struct gd_sock {
 	uint64_t closing_since; /* CLOCK_MONOTONIC, microseconds */
 	uint8_t flow_state;     /* from INFO: FREE until asked */
 	bool info_posted;
+	uint32_t told[GD_CARD_OPTIONS]; /* options.c: what the card was told */
 };
 
 struct gd_client {
@@ -85,7 +89,8 @@ struct gd_client {
 	uint32_t proc;
 	pid_t pid;
 	bool greeted;
-	bool waiting;        /* `req` is a NEW without a free entry, or an INFO without its completion */
+	bool waiting;        /* `req` has no answer yet */
+	bool for_card;       /* ... for want of a completion; else it is tried again */
 	struct nk_request req;
 	uint64_t deadline;
 };
@@ -148,6 +153,7 @@ void gd_sock_detach(struct gd *gd, uint32_t idx, bool reset); /* no program hold
 void gd_card_socket(struct gd *gd, uint32_t idx);
 void gd_order(struct gd *gd, uint32_t idx, enum gd_pending what);
 void gd_pending_run(struct gd *gd);
+void gd_listen(struct gd *gd, uint32_t idx);
 void gd_credits_fill(struct gd *gd, uint32_t listener);
 void gd_credits_fill_all(struct gd *gd);
 void gd_recycle(struct gd *gd, uint32_t want);
@@ -155,11 +161,19 @@ void gd_act(struct gd *gd, uint32_t idx, unsigned int todo);
 uint32_t gd_busy_sockets(const struct gd *gd);
 uint32_t gd_held_sockets(const struct gd *gd);
 
+/* options.c */
+void gd_options_fresh(struct gd *gd, uint32_t idx); /* SOCKET was posted */
+void gd_options_post(struct gd *gd, uint32_t idx);  /* SETOPT for what the card does not know */
+/* A program changed option `so` (NK_SO_). */
+enum gd_told { GD_TOLD, GD_TOLD_WAIT /* for the completion */, GD_TOLD_LATER /* ask again */ };
+enum gd_told gd_option_changed(struct gd *gd, uint32_t idx, uint64_t so);
+
 /* rpc.c */
 void gd_rpc_accept_client(struct gd *gd);
 void gd_rpc_serve(struct gd *gd, uint32_t client);
 void gd_rpc_retry(struct gd *gd); /* after entries became free, and by time */
-void gd_rpc_info_done(struct gd *gd, uint32_t idx, uint32_t gen, const struct nk_nqe *nqe);
+/* The completion of a job for a request that waits for it. */
+void gd_rpc_job_done(struct gd *gd, const struct gd_job *job, const struct nk_nqe *nqe);
 void gd_client_gone(struct gd *gd, uint32_t client);
 bool gd_rpc_waiting(const struct gd *gd);
 

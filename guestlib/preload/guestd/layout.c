@@ -33,6 +33,7 @@ static const struct key keys[] = {
 	K("heap_bytes", heap_bytes, NK_LIM_PAGE, 1ull << 32),
 	K("rx_log2", rx_log2, NK_LIM_RING_LOG2_MIN, NK_LIM_RING_LOG2_MAX),
 	K("tx_log2", tx_log2, NK_LIM_RING_LOG2_MIN, NK_LIM_RING_LOG2_MAX),
+	K("cc", cc, 0, 15),
 	K("qs0_job_offset", job.offset, 0, 1ull << 32),
 	K("qs0_job_log2", job.log2, NK_LIM_QUEUE_LOG2_MIN, NK_LIM_QUEUE_LOG2_MAX),
 	K("qs0_completion_offset", completion.offset, 0, 1ull << 32),

@@ -123,6 +123,7 @@ void gd_card_socket(struct gd *gd, uint32_t idx)
 	nk_or(&sock->conn.flags, NK_CF_ON_CARD);
 	gd_job_post(gd, NK_OP_SOCKET, idx, sock->tx_ring, sock->rx_ring,
 		    nk_ring_sizes_pack((uint8_t)gd->shm->rx_log2, (uint8_t)gd->shm->tx_log2));
+	gd_options_fresh(gd, idx);
 }
 
 static void drop_accept_queue(struct gd *gd, uint32_t listener)
@@ -167,7 +168,7 @@ void gd_sock_detach(struct gd *gd, uint32_t idx, bool reset)
 /* -- operations that must not overtake the send queue ------------------------------------------ */
 
 /*
- * Job and send queue are two queues. SHUTDOWN, CLOSE and ABORT are posted only when the card has
+ * Job and send queue are two queues. SHUTDOWN, CLOSE, ABORT and the end of a cork are posted only when the card has
  * fetched every send NQE that stood before them, so that no data is lost behind a FIN and no late
  * CREDIT or SEND meets the entry's next owner. `closing` under the lock stops later posts.
  */
@@ -183,7 +184,7 @@ static bool mark(struct gd *gd, uint32_t idx)
 	}
 	if (err)
 		return false;
-	if (priv->pend != GD_PEND_SHUTDOWN)
+	if (priv->pend >= GD_PEND_CLOSE)
 		gd->shm->socks[idx].closing = 1;
 	priv->pend_tail = sq->tail;
 	priv->pend_marked = true;
@@ -202,6 +203,12 @@ static bool try_pending(struct gd *gd, uint32_t idx)
 		return false;
 	if ((int32_t)(nk_get_acq(&gd->dev.status->send_head) - priv->pend_tail) < 0)
 		return false;
+	if (priv->pend == GD_PEND_UNCORK) {
+		priv->pend = GD_PEND_NONE;
+		gd->pending--;
+		gd_options_post(gd, idx);
+		return true;
+	}
 	op = priv->pend == GD_PEND_SHUTDOWN ? NK_OP_SHUTDOWN : priv->pend == GD_PEND_CLOSE ? NK_OP_CLOSE : NK_OP_ABORT;
 	if (op == NK_OP_ABORT) {
 		nk_or(&gd->shm->socks[idx].conn.flags, NK_CF_ABORTED);
@@ -249,9 +256,9 @@ void gd_credits_fill(struct gd *gd, uint32_t listener)
 {
 	struct nk_sock *ls = &gd->shm->socks[listener];
 	struct gd_sock *lp = &gd->priv[listener];
-	uint32_t target = credit_target(gd, listener), reserve = gd->shm->nsock / 8;
+	uint32_t target = credit_target(gd, listener), reserve = gd->shm->nsock / 8, state = nk_get(&ls->conn.state);
 
-	if (nk_get(&ls->conn.state) != NK_CONN_LISTENING || nk_get(&gd->shm->dead))
+	if ((state != NK_CONN_LISTENING && state != NK_CONN_LISTEN_WAIT) || nk_get(&gd->shm->dead))
 		return;
 	while (lp->credits + nk_get(&ls->acc_ready) < target) {
 		/* Active opens keep a few ids, but a listener always has at least one. */
@@ -268,9 +275,21 @@ void gd_credits_fill(struct gd *gd, uint32_t listener)
 		gd->shm->socks[idx].family = ls->family;
 		nk_put(&gd->shm->socks[idx].conn.state, NK_CONN_CREDIT);
 		gd_card_socket(gd, idx);
+		gd_options_post(gd, idx);
 		gd_job_post(gd, NK_OP_ACCEPT, listener, idx, 0, 0);
 		lp->credits++;
 	}
+}
+
+/* LISTEN and the first credits are one batch: a SYN does not find a listener without credits. */
+void gd_listen(struct gd *gd, uint32_t idx)
+{
+	struct nk_sock *sock = &gd->shm->socks[idx];
+
+	nk_put_rel(&sock->conn.state, NK_CONN_LISTEN_WAIT);
+	gd_card_socket(gd, idx);
+	gd_job_post(gd, NK_OP_LISTEN, idx, nk_addr_pack(0, 0, sock->local.port), 0, 0);
+	gd_credits_fill(gd, idx);
 }
 
 void gd_credits_fill_all(struct gd *gd)

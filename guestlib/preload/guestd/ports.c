@@ -36,7 +36,7 @@ static bool conflict(const struct gd *gd, uint32_t idx, uint16_t port)
 
 		if (i == idx || !gd->priv[i].port_held || other->local.port != port)
 			continue;
-		if (is_listener(other) || !sock->opts.value[NK_OPT_REUSEADDR] || !other->opts.value[NK_OPT_REUSEADDR])
+		if (is_listener(other) || !sock->opts.value[NK_SO_REUSEADDR] || !other->opts.value[NK_SO_REUSEADDR])
 			return true;
 	}
 	return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests of the tenant's processes: see proto.h. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -119,9 +120,7 @@ static int do_listen(struct gd *gd, const struct nk_request *req)
 	err = gd->priv[req->idx].port_held ? gd_port_may_listen(gd, req->idx) : gd_port_ephemeral(gd, req->idx);
 	if (err)
 		return err;
-	nk_put_rel(&sock->conn.state, NK_CONN_LISTEN_WAIT);
-	gd_card_socket(gd, req->idx);
-	gd_job_post(gd, NK_OP_LISTEN, req->idx, nk_addr_pack(0, 0, sock->local.port), 0, 0);
+	gd_listen(gd, req->idx);
 	return 0;
 }
 
@@ -174,6 +173,7 @@ static int do_connect(struct gd *gd, const struct nk_request *req, struct nk_rep
 	sock->remote = (struct nk_endpoint){(uint32_t)(req->arg >> 32), (uint16_t)req->arg, 0};
 	nk_put_rel(&sock->conn.state, NK_CONN_CONNECTING);
 	gd_card_socket(gd, idx);
+	gd_options_post(gd, idx);
 	gd_job_post(gd, NK_OP_CONNECT, idx, nk_addr_pack(sock->remote.ip, sock->remote.port, sock->local.port), 0, 0);
 	rep->idx = idx;
 	rep->gen = sock->gen;
@@ -200,7 +200,6 @@ static int do_accept(struct gd *gd, const struct nk_request *req, struct nk_repl
 	gd->priv[idx].queued = false;
 	gd->priv[idx].listener = NK_NONE;
 	nk_sub(&ls->acc_ready, 1);
-	gd->shm->socks[idx].opts = ls->opts;
 	gd_credits_fill(gd, req->idx);
 	rep->idx = idx;
 	rep->gen = gd->shm->socks[idx].gen;
@@ -242,12 +241,38 @@ static int do_shutdown(struct gd *gd, const struct nk_request *req)
 	return 0;
 }
 
-static int do_info(struct gd *gd, const struct nk_request *req)
+static int do_info(struct gd *gd, uint32_t client)
 {
+	const struct nk_request *req = &gd->clients[client].req;
+
 	if (!(nk_get(&gd->shm->socks[req->idx].conn.flags) & NK_CF_ON_CARD))
 		return -ENOTCONN;
 	gd_job_post(gd, NK_OP_INFO, req->idx, 0, 0, 0);
+	gd->clients[client].for_card = true;
 	return RETRY_LATER;
+}
+
+static int do_option(struct gd *gd, uint32_t client)
+{
+	const struct nk_request *req = &gd->clients[client].req;
+	enum gd_told told = gd_option_changed(gd, req->idx, req->arg);
+
+	gd->clients[client].for_card = told == GD_TOLD_WAIT;
+	return told == GD_TOLD ? 0 : RETRY_LATER;
+}
+
+/*
+ * close() of a socket that lingers: 1 if that was its last descriptor, so that there is something to
+ * wait for. What the program closed before it asked us is closed, though its event may not be here yet.
+ */
+static int do_linger(struct gd *gd, const struct nk_request *req, struct nk_reply *rep)
+{
+	struct pollfd p = {.fd = gd->priv[req->idx].fd};
+
+	if (p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP))
+		gd_sock_detach(gd, req->idx, false);
+	rep->arg[0] = gd->priv[req->idx].fd < 0;
+	return 0;
 }
 
 static int dispatch(struct gd *gd, uint32_t client, struct nk_reply *rep, int *fds, int *nfds)
@@ -289,18 +314,33 @@ static int dispatch(struct gd *gd, uint32_t client, struct nk_reply *rep, int *f
 	case NK_REQ_SHUTDOWN:
 		return do_shutdown(gd, req);
 	case NK_REQ_INFO:
-		return do_info(gd, req);
+		return do_info(gd, client);
+	case NK_REQ_OPTION:
+		return do_option(gd, client);
+	case NK_REQ_LINGER:
+		return do_linger(gd, req, rep);
 	default:
 		return err;
 	}
+}
+
+static bool answers(const struct gd_job *job, const struct nk_request *req)
+{
+	if (job->idx != req->idx || job->gen != req->gen)
+		return false;
+	if (job->op == NK_OP_SETOPT) /* the cork is what is waited for, not the end of the one before */
+		return req->op == NK_REQ_OPTION && job->op_data == (NK_OPT_CORK | 1ull << 32);
+	return job->op == NK_OP_INFO && req->op == NK_REQ_INFO;
 }
 
 static void run_request(struct gd *gd, uint32_t client)
 {
 	struct gd_client *c = &gd->clients[client];
 	struct nk_reply rep = {0};
-	int fds[4] = {-1, -1, -1, -1}, nfds = 0, err = dispatch(gd, client, &rep, fds, &nfds);
+	int fds[4] = {-1, -1, -1, -1}, nfds = 0, err;
 
+	c->for_card = false;
+	err = dispatch(gd, client, &rep, fds, &nfds);
 	if (err == RETRY_LATER) {
 		if (!c->waiting)
 			c->deadline = gd_now_us() + WAIT_FOR_ID_US;
@@ -331,19 +371,19 @@ void gd_rpc_retry(struct gd *gd)
 		if (rep.err) {
 			c->waiting = false;
 			reply(gd, i, &rep, NULL, 0);
-		} else if (c->req.op != NK_REQ_INFO) {
+		} else if (!c->for_card) {
 			run_request(gd, i);
 		}
 	}
 }
 
-void gd_rpc_info_done(struct gd *gd, uint32_t idx, uint32_t gen, const struct nk_nqe *nqe)
+void gd_rpc_job_done(struct gd *gd, const struct gd_job *job, const struct nk_nqe *nqe)
 {
 	for (uint32_t i = 0; i < NK_MAX_PROCS; i++) {
 		struct gd_client *c = &gd->clients[i];
 		struct nk_reply rep = {.arg = {nqe->op_data, nqe->data_ptr, nqe->size}};
 
-		if (c->fd < 0 || !c->waiting || c->req.op != NK_REQ_INFO || c->req.idx != idx || c->req.gen != gen)
+		if (c->fd < 0 || !c->waiting || !c->for_card || !answers(job, &c->req))
 			continue;
 		c->waiting = false;
 		rep.err = -nk_status_errno(nk_cookie_status(nqe->cookie));

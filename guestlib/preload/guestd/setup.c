@@ -53,6 +53,7 @@ int gd_make_shm(struct gd *gd)
 	shm->mtu = l->mtu;
 	shm->rx_log2 = l->rx_log2;
 	shm->tx_log2 = l->tx_log2;
+	shm->cc = l->cc;
 	shm->sq_log2 = l->send.log2;
 	shm->sq_offset = l->send.offset;
 	shm->status_offset = l->status_offset;

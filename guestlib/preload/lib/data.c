@@ -151,7 +151,7 @@ ssize_t nk_recv_iov(int fd, struct nk_ref ref, const struct iovec *iov, int iovc
 		return errno = flags & MSG_OOB ? EINVAL : EAGAIN, -1;
 	if (want == 0)
 		return 0;
-	target = flags & MSG_WAITALL ? want : (size_t)s->opts.value[NK_OPT_RCVLOWAT];
+	target = flags & MSG_WAITALL ? want : (size_t)s->opts.value[NK_SO_RCVLOWAT];
 	if (target > want)
 		target = want;
 	if (peek && target > s->conn.rx_size / 2)

@@ -9,16 +9,50 @@
 
 #define nothing_to_do() (!nk_enabled() || nk_foreign_child())
 
+/*
+ * close() with SO_LINGER and a time: the descriptor is gone, the bytes are on their way. Wait until the
+ * peer has them all, the connection is over, or the time is up; they are sent to the end in any case.
+ */
+static void linger(struct nk_ref ref, int64_t seconds)
+{
+	struct nk_request req = {.op = NK_REQ_LINGER, .idx = ref.idx, .gen = ref.gen};
+	struct nk_reply rep;
+	int64_t end = nk_now_us() + seconds * 1000000;
+	int saved = errno, err = nk_rpc(&req, &rep, NULL);
+
+	while (!err && rep.arg[0]) {
+		uint32_t seq = nk_get_acq(&ref.s->seq);
+
+		if (nk_dead() || nk_get(&ref.s->gen) != ref.gen ||
+		    nk_get_acq(&ref.s->conn.tx_head) == nk_get(&ref.s->conn.tx_tail))
+			break;
+		err = nk_wait(ref.s, seq, end);
+	}
+	errno = saved;
+}
+
 NK_EXPORT int close(int fd)
 {
+	struct nk_ref ref = {NULL, 0, 0};
+	int64_t lingers = 0;
+	int err;
+
 	if (nothing_to_do())
 		return REAL(close)(fd);
+	if (nk_fd_get(fd) >= NK_FD_OURS)
+		ref = nk_ref_of(fd);
+	/* Read now: the entry may get another owner as soon as the descriptor is gone. */
+	if (ref.s && ref.s->opts.linger_on)
+		lingers = ref.s->opts.linger_sec;
 	if (nk_fd_get(fd) == NK_FD_HIDDEN) {
 		errno = EBADF; /* as the program sees it, there is none */
 		return -1;
 	}
 	nk_fd_forget(fd);
-	return REAL(close)(fd);
+	err = REAL(close)(fd);
+	if (!err && lingers > 0)
+		linger(ref, lingers);
+	return err;
 }
 
 NK_EXPORT int fclose(FILE *f)

@@ -24,7 +24,7 @@ static const struct {
 
 static int kept_index(int level, int name)
 {
-	for (int i = 0; i < NK_OPT_USED; i++)
+	for (int i = 0; i < NK_SO_USED; i++)
 		if (kept[i].level == level && kept[i].name == name)
 			return i;
 	return -1;
@@ -37,7 +37,7 @@ void nk_opts_from_kernel(int fd, struct nk_opts *opts)
 	socklen_t len;
 
 	memset(opts, 0, sizeof(*opts));
-	for (int i = 0; i < NK_OPT_USED; i++) {
+	for (int i = 0; i < NK_SO_USED; i++) {
 		len = sizeof(int);
 		if (REAL(getsockopt)(fd, kept[i].level, kept[i].name, &opts->value[i], &len))
 			opts->value[i] = 0; /* IPv6's on an IPv4 socket */
@@ -62,9 +62,9 @@ void nk_opts_to_kernel(int fd, const struct nk_opts *opts)
 	struct timeval snd = {opts->sndtimeo_us / 1000000, opts->sndtimeo_us % 1000000};
 
 	nk_opts_from_kernel(fd, &now);
-	for (int i = 0; i < NK_OPT_USED; i++) {
+	for (int i = 0; i < NK_SO_USED; i++) {
 		/* The kernel doubles buffer sizes that it is given. */
-		int value = i == NK_OPT_SNDBUF || i == NK_OPT_RCVBUF ? opts->value[i] / 2 : opts->value[i];
+		int value = i == NK_SO_SNDBUF || i == NK_SO_RCVBUF ? opts->value[i] / 2 : opts->value[i];
 
 		if (now.value[i] != opts->value[i])
 			REAL(setsockopt)(fd, kept[i].level, kept[i].name, &value, sizeof(value));
@@ -86,9 +86,21 @@ static int64_t timeval_us(const struct timeval *tv)
 	return (int64_t)tv->tv_sec * 1000000 + tv->tv_usec;
 }
 
-/* The kernel has accepted the value on `judge`: keep it. */
-static int keep(struct nk_sock *s, int judge, int level, int name, const void *val, socklen_t len)
+/* The value stands in the table; who serves the card is told. What it cannot take, it takes as near as it can. */
+static void tell_card(struct nk_ref ref, int so)
 {
+	struct nk_request req = {.op = NK_REQ_OPTION, .idx = ref.idx, .gen = ref.gen, .arg = (uint64_t)so};
+	struct nk_reply rep;
+	int saved = errno;
+
+	nk_rpc(&req, &rep, NULL);
+	errno = saved;
+}
+
+/* The kernel has accepted the value on `judge`: keep it. */
+static int keep(struct nk_ref ref, int judge, int level, int name, const void *val, socklen_t len)
+{
+	struct nk_sock *s = ref.s;
 	int index = kept_index(level, name);
 	struct timeval tv;
 	struct linger lin;
@@ -96,6 +108,8 @@ static int keep(struct nk_sock *s, int judge, int level, int name, const void *v
 
 	if (index >= 0) {
 		REAL(getsockopt)(judge, level, name, &s->opts.value[index], &got);
+		if (nk_so_on_card(index))
+			tell_card(ref, index);
 		return 0;
 	}
 	if (level == SOL_SOCKET && name == SO_LINGER && len >= sizeof(lin)) {
@@ -113,10 +127,20 @@ static int keep(struct nk_sock *s, int judge, int level, int name, const void *v
 	return -1;
 }
 
+static const char *congestion(void)
+{
+	static const char *const names[] = {[NK_CC_RENO] = "reno", [NK_CC_CUBIC] = "cubic", [NK_CC_DCTCP] = "dctcp"};
+
+	return nk.shm->cc < sizeof(names) / sizeof(names[0]) ? names[nk.shm->cc] : "unknown";
+}
+
+/* The operator chooses, by the VF's NSM profile: a program may only agree. */
 static int set_congestion(const void *val, socklen_t len)
 {
-	/* The card's algorithm is NewReno, which Linux calls reno. */
-	if (len >= 4 && memcmp(val, "reno", 4) == 0 && (len == 4 || ((const char *)val)[4] == 0))
+	char name[16] = {0};
+
+	memcpy(name, val, len < sizeof(name) ? len : sizeof(name) - 1);
+	if (strcmp(name, congestion()) == 0)
 		return 0;
 	errno = ENOENT;
 	return -1;
@@ -136,7 +160,7 @@ NK_EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t
 		return -1;
 	err = REAL(setsockopt)(judge, level, name, val, len);
 	if (!err)
-		err = keep(ref.s, judge, level, name, val, len);
+		err = keep(ref, judge, level, name, val, len);
 	REAL(close)(judge);
 	return err;
 }
@@ -238,6 +262,7 @@ static int get_socket_level(struct nk_ref ref, int name, void *val, socklen_t *l
 static int get_tcp_level(struct nk_ref ref, int name, void *val, socklen_t *len, bool *known)
 {
 	struct tcp_info info;
+	char cc[16] = {0};
 
 	*known = true;
 	switch (name) {
@@ -247,7 +272,8 @@ static int get_tcp_level(struct nk_ref ref, int name, void *val, socklen_t *len,
 	case TCP_MAXSEG:
 		return give_int(val, len, (int)nk_get(&ref.s->conn.mss));
 	case TCP_CONGESTION:
-		return give(val, len, "reno\0\0\0\0\0\0\0\0\0\0\0", 16);
+		strncpy(cc, congestion(), sizeof(cc) - 1);
+		return give(val, len, cc, sizeof(cc));
 	default:
 		*known = false;
 		return 0;

@@ -131,7 +131,7 @@ NK_EXPORT int bind(int fd, __CONST_SOCKADDR_ARG addr_, socklen_t len)
 		return fail(err);
 	if (ref.s) {
 		family = (int)ref.s->family;
-		v6only = ref.s->opts.value[NK_OPT_V6ONLY];
+		v6only = ref.s->opts.value[NK_SO_V6ONLY];
 	} else if (family == AF_INET6) {
 		REAL(getsockopt)(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &optlen);
 	}

@@ -97,7 +97,7 @@ static uint32_t mask_connected(struct nk_sock *s, uint32_t state, uint32_t flags
 	bool dead = state == NK_CONN_DEAD;
 	bool rd_shut = dead || (flags & (NK_CF_RX_EOF | NK_CF_RD_SHUT));
 	uint32_t avail = nk_conn_rx_avail(&s->conn), mask = 0;
-	uint32_t low = (uint32_t)s->opts.value[NK_OPT_RCVLOWAT];
+	uint32_t low = (uint32_t)s->opts.value[NK_SO_RCVLOWAT];
 
 	/* No more than the ring can ever hold, or nobody would be woken. */
 	if (low < 1 || low > s->conn.rx_size / 2)

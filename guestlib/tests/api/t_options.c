@@ -71,9 +71,9 @@ TEST(options_read_only_and_errors)
 	len = sizeof(info);
 	CHECK(getsockopt(l, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_state == TCP_LISTEN);
 	len = sizeof(name);
-	CHECK(getsockopt(a, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 && strcmp(name, "reno") == 0);
-	CHECK(setsockopt(a, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) == 0);
-	CHECK_ERR(setsockopt(a, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5), ENOENT);
+	CHECK(getsockopt(a, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 && strcmp(name, "cubic") == 0);
+	CHECK(setsockopt(a, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5) == 0);
+	CHECK_ERR(setsockopt(a, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), ENOENT);
 	CHECK_ERR(set_int(a, SOL_SOCKET, 9999, 1), ENOPROTOOPT);
 	CHECK_ERR(set_int(a, IPPROTO_TCP, 9999, 1), ENOPROTOOPT);
 	CHECK_ERR(setsockopt(a, SOL_SOCKET, SO_KEEPALIVE, "x", 1), EINVAL);
@@ -83,6 +83,148 @@ TEST(options_read_only_and_errors)
 	CHECK_ERR(getsockopt(a, SOL_SOCKET, 9999, name, &len), ENOPROTOOPT);
 	struct stat st;
 	CHECK(fstat(a, &st) == 0 && S_ISSOCK(st.st_mode));
+}
+
+/* What of these the card got is looked at by test_api.py: the softnsm keeps a log. */
+TEST(options_to_card)
+{
+	uint16_t port = 0, back = 0;
+	int l = listener(PEER_KERNEL, &port, 4), s, k, a, fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in sa = at(PEER, port);
+	char c;
+
+	/* Before connect: in the kernel's hands still. Milliseconds become seconds, and never fewer. */
+	CHECK(set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1) == 0 && set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 1001) == 0);
+	CHECK(set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 600) == 0);
+	CHECK(connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && is_ours(fd));
+	k = accept(l, NULL, NULL);
+	/* Afterwards; the second time is no news, but for QUICKACK. */
+	for (int i = 0; i < 2; i++) {
+		CHECK(set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1) == 0 && set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30) == 0);
+		CHECK(set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 127) == 0 && set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1) == 0);
+	}
+	CHECK(set_int(fd, IPPROTO_TCP, TCP_NODELAY, 0) == 0 && set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0) == 0);
+	CHECK(get_int(fd, IPPROTO_TCP, TCP_KEEPINTVL) == 600 && get_int(fd, IPPROTO_TCP, TCP_KEEPCNT) == 127);
+	CHECK(get_int(fd, IPPROTO_TCP, TCP_NODELAY) == 0 && get_int(fd, SOL_SOCKET, SO_KEEPALIVE) == 1);
+	close(k);
+	CHECK(recv(fd, &c, 1, 0) == 0);
+	close(fd);
+	/* A listener: its credits have what it had, a connection what it has. */
+	s = socket(AF_INET, SOCK_STREAM, 0);
+	sa = at(VF, 0);
+	CHECK(set_int(s, SOL_SOCKET, SO_KEEPALIVE, 1) == 0 && bind(s, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	CHECK(listen(s, 0) == 0);
+	CHECK(set_int(s, IPPROTO_TCP, TCP_KEEPIDLE, 44) == 0);
+	socklen_t len = sizeof(sa);
+	CHECK(getsockname(s, (struct sockaddr *)&sa, &len) == 0);
+	back = ntohs(sa.sin_port);
+	k = dial(VF_KERNEL, back);
+	a = accept(s, NULL, NULL);
+	CHECK(get_int(a, SOL_SOCKET, SO_KEEPALIVE) == 1 && get_int(a, IPPROTO_TCP, TCP_KEEPIDLE) == 44);
+	CHECK(set_int(a, IPPROTO_TCP, TCP_KEEPIDLE, 45) == 0 && get_int(s, IPPROTO_TCP, TCP_KEEPIDLE) == 44);
+	close(k);
+	CHECK(recv(a, &c, 1, 0) == 0);
+	close(a);
+	close(s);
+	close(l);
+}
+
+TEST(cork)
+{
+	int a, k;
+	struct pollfd p = {.events = POLLIN};
+	char buf[16];
+
+	pair_active(&a, &k);
+	p.fd = k;
+	for (int i = 0; i < 20; i++) {
+		/* The cork is in before setsockopt returns: no send overtakes it. */
+		CHECK(set_int(a, IPPROTO_TCP, TCP_CORK, 1) == 0 && get_int(a, IPPROTO_TCP, TCP_CORK) == 1);
+		send_all(a, "head", 4);
+		CHECK(poll(&p, 1, 15) == 0); /* Linux ends a cork after 200 ms */
+		send_all(a, "tail", 4);
+		CHECK(set_int(a, IPPROTO_TCP, TCP_CORK, 0) == 0);
+		/* Nor does its end overtake the tail: both come in one piece. */
+		CHECK(poll(&p, 1, 5000) == 1 && recv(k, buf, sizeof(buf), 0) == 8);
+	}
+	close(a);
+	close(k);
+}
+
+static int64_t timed_close(int fd)
+{
+	int64_t start = ms_now();
+
+	CHECK(close(fd) == 0);
+	return ms_now() - start;
+}
+
+static void *read_later(void *arg)
+{
+	int fd = *(int *)arg;
+	char buf[65536];
+
+	pause_ms(300);
+	while (recv(fd, buf, sizeof(buf), 0) > 0)
+		;
+	return NULL;
+}
+
+/* More than the peer takes without reading. */
+static void stuff(int fd)
+{
+	char buf[65536] = {0};
+	int n = 0;
+
+	set_nonblock(fd, true);
+	for (int idle = 0; idle < 10; n++)
+		if (send(fd, buf, sizeof(buf), MSG_NOSIGNAL) < 0) {
+			CHECK(errno == EAGAIN);
+			pause_ms(10);
+			idle++;
+		}
+	set_nonblock(fd, false);
+}
+
+TEST(linger)
+{
+	struct linger lin = {1, 1};
+	int a, k, other;
+	pthread_t reader;
+
+	/* Nobody reads: the time runs out. */
+	pair_active(&a, &k);
+	CHECK(setsockopt(a, SOL_SOCKET, SO_LINGER, &lin, sizeof(lin)) == 0);
+	stuff(a);
+	other = dup(a);
+	CHECK(timed_close(other) < 500); /* not the last descriptor */
+	int64_t took = timed_close(a);
+	CHECK(took >= 900 && took < 3000);
+	/* What was sent goes on its way all the same. */
+	read_later(&k);
+	close(k);
+	/* Somebody reads: close() returns once it is all there. */
+	pair_passive(&a, &k);
+	lin.l_linger = 15;
+	CHECK(setsockopt(a, SOL_SOCKET, SO_LINGER, &lin, sizeof(lin)) == 0);
+	stuff(a);
+	CHECK(pthread_create(&reader, NULL, read_later, &k) == 0);
+	took = timed_close(a);
+	CHECK(took >= 200 && took < 10000);
+	pthread_join(reader, NULL);
+	close(k);
+	/* Nothing to wait for; a peer that is gone; not connected. */
+	pair_active(&a, &k);
+	CHECK(setsockopt(a, SOL_SOCKET, SO_LINGER, &lin, sizeof(lin)) == 0);
+	CHECK(timed_close(a) < 1000);
+	close(k);
+	pair_active(&a, &k);
+	CHECK(setsockopt(a, SOL_SOCKET, SO_LINGER, &lin, sizeof(lin)) == 0);
+	stuff(a);
+	lin.l_linger = 0;
+	CHECK(setsockopt(k, SOL_SOCKET, SO_LINGER, &lin, sizeof(lin)) == 0);
+	close(k);
+	CHECK(timed_close(a) < 1000);
 }
 
 TEST(low_water_mark)

@@ -160,6 +160,9 @@ void card_fetch(struct nsm *nsm)
 {
 	/* Sends before jobs would hide an ordering mistake of GuestLib: jobs first. */
 	fetch(nsm, &nsm->job, &nsm->job_head, doorbell(nsm, NK_DB_JOB_TAIL_OFS), true);
+	for (uint32_t i = 0; i < nsm->opt.sockets; i++)
+		if (nsm->flows[i].state == NK_FS_LISTEN && !nsm->flows[i].had_credit)
+			nsm->count.bare_listeners++;
 	fetch(nsm, &nsm->send, &nsm->send_head, doorbell(nsm, NK_DB_SEND_TAIL_OFS), false);
 	nk_put_rel(&nsm->status->job_head, nsm->job_head);
 	nk_put_rel(&nsm->status->send_head, nsm->send_head);

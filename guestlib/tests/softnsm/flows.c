@@ -181,13 +181,30 @@ static void connected(struct nsm *nsm, struct flow *f)
 	card_event(nsm, NK_OP_CONNECTED, id, nk_addr_pack(tenant_ip(&peer), ntohs(peer.sin_port), f->port), MSS, 0);
 }
 
-/* Small kernel buffers: a stalled peer is felt in the tenant's ring, as on a card that buffers nothing. */
-static void prepare(int fd)
+static void apply(const struct flow *f, int option)
 {
-	int one = 1, bytes = 32768;
+	static const struct {
+		int level, name, factor;
+	} real[OPTIONS] = {
+		[NK_OPT_NODELAY] = {IPPROTO_TCP, TCP_NODELAY, 1},	[NK_OPT_CORK] = {IPPROTO_TCP, TCP_CORK, 1},
+		[NK_OPT_KEEPALIVE] = {SOL_SOCKET, SO_KEEPALIVE, 1},	[NK_OPT_KEEPIDLE] = {IPPROTO_TCP, TCP_KEEPIDLE, 1},
+		[NK_OPT_KEEPINTVL] = {IPPROTO_TCP, TCP_KEEPINTVL, 1}, [NK_OPT_KEEPCNT] = {IPPROTO_TCP, TCP_KEEPCNT, 1},
+		[NK_OPT_USER_TIMEOUT] = {IPPROTO_TCP, TCP_USER_TIMEOUT, 1000},
+		[NK_OPT_QUICKACK] = {IPPROTO_TCP, TCP_QUICKACK, 1},
+	};
+	int value = (int)f->option[option] * real[option].factor;
 
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	setsockopt(f->fd, real[option].level, real[option].name, &value, sizeof(value));
+}
+
+/* Small kernel buffers: a stalled peer is felt in the tenant's ring, as on a card that buffers nothing. */
+static void prepare(const struct flow *f)
+{
+	int bytes = 32768;
+
+	setsockopt(f->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	for (int option = 1; option < OPTIONS; option++)
+		apply(f, option);
 }
 
 static void take_connection(struct nsm *nsm, struct flow *l)
@@ -200,9 +217,9 @@ static void take_connection(struct nsm *nsm, struct flow *l)
 
 	if (fd < 0)
 		return;
-	prepare(fd);
 	l->credit_head = f->next;
 	f->fd = fd;
+	prepare(f);
 	f->state = NK_FS_ESTABLISHED;
 	card_event(nsm, NK_OP_ACCEPTED, id, nk_addr_pack(tenant_ip(&peer), ntohs(peer.sin_port), l->port),
 		   (uint32_t)(l - nsm->flows), 0);
@@ -227,7 +244,9 @@ static uint8_t op_socket(struct nsm *nsm, struct flow *f, const struct nk_nqe *n
 		return NK_ST_BAD_PTR;
 	*f = (struct flow){.state = NK_FS_IDLE, .fd = -1, .rx_ring = nqe->data_ptr, .tx_ring = nqe->op_data,
 			   .rx_size = 1u << rx, .tx_size = 1u << tx, .window = 1u << rx, .credit_head = NONE,
-			   .credit_tail = NONE, .next = NONE, .listener = NONE};
+			   .credit_tail = NONE, .next = NONE, .listener = NONE,
+			   .option = {[NK_OPT_KEEPIDLE] = 7200, [NK_OPT_KEEPINTVL] = 75, [NK_OPT_KEEPCNT] = 9,
+				      [NK_OPT_QUICKACK] = 1}};
 	nsm->count.opened++;
 	return NK_ST_OK;
 }
@@ -274,7 +293,7 @@ static uint8_t op_connect(struct nsm *nsm, struct flow *f, const struct nk_nqe *
 	}
 	f->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	setsockopt(f->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	prepare(f->fd);
+	prepare(f);
 	if (bind(f->fd, (struct sockaddr *)&from, sizeof(from)) ||
 	    (connect(f->fd, (struct sockaddr *)&to, sizeof(to)) && errno != EINPROGRESS)) {
 		int err = errno;
@@ -309,6 +328,33 @@ static uint8_t op_accept(struct nsm *nsm, struct flow *l, const struct nk_nqe *n
 	else
 		nsm->flows[l->credit_tail].next = id;
 	l->credit_tail = id;
+	l->had_credit = true;
+	return NK_ST_OK;
+}
+
+static uint8_t op_setopt(struct nsm *nsm, struct flow *f, const struct nk_nqe *nqe)
+{
+	static const uint32_t most[OPTIONS] = {
+		[NK_OPT_NODELAY] = 1,	   [NK_OPT_CORK] = 1,	 [NK_OPT_KEEPALIVE] = 1,      [NK_OPT_KEEPIDLE] = 16383,
+		[NK_OPT_KEEPINTVL] = 255, [NK_OPT_KEEPCNT] = 15, [NK_OPT_USER_TIMEOUT] = 1023, [NK_OPT_QUICKACK] = 1,
+	};
+	uint32_t option = (uint8_t)nqe->op_data, value = (uint32_t)(nqe->op_data >> 32);
+
+	if (f->state == NK_FS_FREE)
+		return NK_ST_BAD_STATE;
+	if (option == 0 || option >= OPTIONS)
+		return NK_ST_BAD_OP;
+	if (value > most[option] || (value == 0 && option >= NK_OPT_KEEPIDLE && option <= NK_OPT_KEEPCNT))
+		return NK_ST_BAD_SIZE;
+	if (nsm->setopts < SETOPT_LOG) {
+		nsm->setopt_log[nsm->setopts].socket = nqe->socket;
+		nsm->setopt_log[nsm->setopts].option = option;
+		nsm->setopt_log[nsm->setopts].value = value;
+	}
+	nsm->setopts++;
+	f->option[option] = value;
+	if (f->fd >= 0 && f->state != NK_FS_LISTEN)
+		apply(f, (int)option);
 	return NK_ST_OK;
 }
 
@@ -382,6 +428,8 @@ uint8_t flow_job(struct nsm *nsm, const struct nk_nqe *nqe, struct nk_nqe *answe
 			return NK_ST_BAD_STATE;
 		abort_flow(nsm, f);
 		break;
+	case NK_OP_SETOPT:
+		return op_setopt(nsm, f, nqe);
 	case NK_OP_INFO:
 		if (f->state == NK_FS_FREE)
 			return NK_ST_BAD_STATE;

@@ -99,8 +99,9 @@ static int make_layout(struct nsm *nsm)
 	out = fdopen(dup(fd), "w");
 	fprintf(out, "vf=0\nip=10.99.0.2\nprefix=24\nmtu=1500\nmax_sockets=%u\nnqs=1\ndb_offset=%u\ndb_stride=4096\n"
 		"region_bytes=%" PRIu64 "\nheap_offset=%" PRIu64 "\nheap_bytes=%" PRIu64 "\nrx_log2=%u\ntx_log2=%u\n"
-		"qs0_status_offset=0\n",
-		o->sockets, NK_VF_DB_BASE, nsm->region_bytes, nsm->heap_offset, nsm->heap_bytes, o->rx_log2, o->tx_log2);
+		"cc=%u\nqs0_status_offset=0\n",
+		o->sockets, NK_VF_DB_BASE, nsm->region_bytes, nsm->heap_offset, nsm->heap_bytes, o->rx_log2, o->tx_log2,
+		(unsigned int)NK_CC_CUBIC);
 	for (int i = 0; i < 4; i++) {
 		fprintf(out, "qs0_%s_offset=%" PRIu64 "\nqs0_%s_log2=%u\n", names[i], ofs[i], names[i], o->queue_log2);
 		rings[i]->log2 = o->queue_log2;
@@ -155,10 +156,12 @@ static void write_stats(const struct nsm *nsm)
 	fprintf(out, "{\"used\": %u, \"waiting\": %u, \"jobs\": %" PRIu64 ", \"sends\": %" PRIu64 ", \"events\": %" PRIu64
 		", \"opened\": %" PRIu64 ", \"closed\": %" PRIu64 ", \"aborted\": %" PRIu64 ", \"irqs\": %" PRIu64
 		", \"rx_bytes\": %" PRIu64 ", \"tx_bytes\": %" PRIu64 ", \"credit_overflow\": %" PRIu64
-		", \"doorbell_errors\": %" PRIu64 ", \"data_after_close\": %" PRIu64 ", \"statuses\": {",
+		", \"doorbell_errors\": %" PRIu64 ", \"data_after_close\": %" PRIu64 ", \"bare_listeners\": %" PRIu64
+		", \"statuses\": {",
 		used, waiting, nsm->count.jobs, nsm->count.sends, nsm->count.events, nsm->count.opened, nsm->count.closed,
 		nsm->count.aborted, nsm->count.irqs, nsm->count.rx_bytes, nsm->count.tx_bytes, nsm->count.credit_overflow,
-		nsm->count.doorbell_errors, nsm->count.data_after_close);
+		nsm->count.doorbell_errors, nsm->count.data_after_close,
+		nsm->count.bare_listeners);
 #define STATUS(name, value, err) \
 	fprintf(out, "%s\"" #name "\": %" PRIu64, value ? ", " : "", nsm->count.statuses[value]);
 	NK_STATUS_TABLE(STATUS)
@@ -166,6 +169,10 @@ static void write_stats(const struct nsm *nsm)
 	for (uint32_t i = 0, n = 0; i < nsm->opt.sockets; i++)
 		if (nsm->flows[i].state != NK_FS_FREE)
 			fprintf(out, "%s%u", n++ ? ", " : "", nsm->flows[i].state);
+	fprintf(out, "], \"setopts\": [");
+	for (uint32_t i = 0; i < nsm->setopts && i < SETOPT_LOG; i++)
+		fprintf(out, "%s[%u, %u, %u]", i ? ", " : "", nsm->setopt_log[i].socket, nsm->setopt_log[i].option,
+			nsm->setopt_log[i].value);
 	fprintf(out, "]}\n");
 	fclose(out);
 }

@@ -20,6 +20,8 @@
 #define IP_UNREACHABLE 0x0a6300fbu /* 10.99.0.251: no ARP answer, RESET UNREACHABLE */
 #define MSS 1460u
 #define NONE 0xffffffffu
+#define OPTIONS 9 /* NK_OPT_ values, and 0 */
+#define SETOPT_LOG 256
 
 struct options {
 	uint32_t sockets, rx_log2, tx_log2, queue_log2, heap_sockets;
@@ -43,6 +45,8 @@ struct flow {
 	uint32_t listener;
 	uint64_t deadline; /* microseconds, 0: none */
 	uint16_t port;
+	uint32_t option[OPTIONS]; /* by NK_OPT_ */
+	bool had_credit;
 };
 
 struct nsm {
@@ -58,10 +62,15 @@ struct nsm {
 	struct nk_nqe *late; /* events and completions that wait for room in their ring */
 	uint32_t late_head, late_count, late_size;
 	bool activity;
+	struct {
+		uint32_t socket, option, value;
+	} setopt_log[SETOPT_LOG]; /* the first ones */
+	uint32_t setopts;
 	uint64_t evil_left;
 	struct {
 		uint64_t jobs, sends, events, completions, irqs, statuses[16], opened, closed, aborted;
 		uint64_t rx_bytes, tx_bytes, credit_overflow, doorbell_errors, data_after_close;
+		uint64_t bare_listeners; /* listeners that stood without a credit at the end of a batch of jobs */
 	} count;
 };
 

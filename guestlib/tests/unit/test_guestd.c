@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "guestd/guestd.h"
+#include "options.h"
 
 #define NSOCK 16
 #define LOG2 6
@@ -47,6 +48,7 @@ static void start(void)
 	gd.irq_fd = gd.lease_fd = gd.boss_fd = gd.listen_fd = -1;
 	for (uint32_t i = 0; i < NK_MAX_PROCS; i++)
 		gd.clients[i].fd = gd.clients[i].wake = -1;
+	memset(doorbells, 0, sizeof(doorbells));
 	card_job = card_completion = card_receive = 0;
 }
 
@@ -132,6 +134,10 @@ static void test_listener(void)
 		credits[i] = job.socket;
 		CHECK(job.data_ptr % NK_LIM_PAGE == 0 && job.op_data == job.data_ptr + 4096);
 		complete(&job, NK_ST_OK);
+		for (int k = 0; k < 4; k++) { /* the socket's options are all 0: not what the card begins with */
+			CHECK(next_job(&job) && job.op == NK_OP_SETOPT && job.socket == credits[i]);
+			complete(&job, NK_ST_OK);
+		}
 		CHECK(next_job(&job) && job.op == NK_OP_ACCEPT && job.socket == l && (uint32_t)job.op_data == credits[i]);
 		complete(&job, NK_ST_OK);
 	}
@@ -183,6 +189,181 @@ static void test_order(void)
 	CHECK(next_job(&job) && job.op == NK_OP_CLOSE && gd.pending == 0);
 	/* The lock held by somebody else: tried again later. */
 	close(app);
+	stop();
+}
+
+static void expect_setopt(uint32_t socket, uint32_t option, uint32_t value)
+{
+	struct nk_nqe job;
+
+	CHECK(next_job(&job) && job.op == NK_OP_SETOPT && job.socket == socket);
+	CHECK(job.op_data == (option | (uint64_t)value << 32) && job.data_ptr == 0 && job.size == 0);
+	complete(&job, NK_ST_OK);
+	gd_dev_poll(&gd);
+}
+
+/* The card's units and limits, whatever programs write into the table; nothing that the card knows already. */
+static void test_options(void)
+{
+	static const struct {
+		uint32_t so, option;
+		int32_t value;
+		uint32_t want;
+	} rows[] = {
+		{NK_SO_USER_TIMEOUT, NK_OPT_USER_TIMEOUT, 1, 1},	  {NK_SO_USER_TIMEOUT, NK_OPT_USER_TIMEOUT, 1000, 1},
+		{NK_SO_USER_TIMEOUT, NK_OPT_USER_TIMEOUT, 1001, 2},	  {NK_SO_USER_TIMEOUT, NK_OPT_USER_TIMEOUT, 1022001, 1023},
+		{NK_SO_USER_TIMEOUT, NK_OPT_USER_TIMEOUT, 0x7fffffff, 1023}, {NK_SO_USER_TIMEOUT, NK_OPT_USER_TIMEOUT, 0, 0},
+		{NK_SO_KEEPIDLE, NK_OPT_KEEPIDLE, 16383, 16383},	  {NK_SO_KEEPIDLE, NK_OPT_KEEPIDLE, 32767, 16383},
+		{NK_SO_KEEPIDLE, NK_OPT_KEEPIDLE, -5, 1},		  {NK_SO_KEEPINTVL, NK_OPT_KEEPINTVL, 256, 255},
+		{NK_SO_KEEPINTVL, NK_OPT_KEEPINTVL, 0, 1},		  {NK_SO_KEEPCNT, NK_OPT_KEEPCNT, 16, 15},
+		{NK_SO_KEEPCNT, NK_OPT_KEEPCNT, 0, 1},		  {NK_SO_NODELAY, NK_OPT_NODELAY, 77, 1},
+		{NK_SO_NODELAY, NK_OPT_NODELAY, -1, 0},		  {NK_SO_CORK, NK_OPT_CORK, 1, 1},
+		{NK_SO_CORK, NK_OPT_CORK, 0, 0},			  {NK_SO_KEEPALIVE, NK_OPT_KEEPALIVE, 1, 1},
+		{NK_SO_QUICKACK, NK_OPT_QUICKACK, 0, 0},		  {NK_SO_QUICKACK, NK_OPT_QUICKACK, 1, 1},
+	};
+	struct nk_nqe job;
+	struct nk_sock *sock;
+	uint32_t idx;
+
+	start();
+	idx = gd_sock_alloc(&gd);
+	sock = &gd.shm->socks[idx];
+	memset(&sock->opts, 0, sizeof(sock->opts));
+	sock->opts.value[NK_SO_KEEPIDLE] = 7200;
+	sock->opts.value[NK_SO_KEEPINTVL] = 75;
+	sock->opts.value[NK_SO_KEEPCNT] = 9;
+	sock->opts.value[NK_SO_QUICKACK] = 1;
+	CHECK(!gd_option_changed(&gd, idx, NK_SO_CORK) && !next_job(&job)); /* the card does not know the socket */
+	gd_card_socket(&gd, idx);
+	gd_options_post(&gd, idx);
+	expect_job(NK_OP_SOCKET, idx);
+	CHECK(!next_job(&job)); /* Linux' defaults are the card's */
+	nk_put(&sock->conn.state, NK_CONN_ESTABLISHED);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		enum gd_told told;
+
+		sock->opts.value[rows[i].so] = rows[i].value;
+		told = gd_option_changed(&gd, idx, rows[i].so);
+		CHECK(told == (rows[i].so == NK_SO_CORK && rows[i].value ? GD_TOLD_WAIT : GD_TOLD));
+		if (i != 1 && i != 4 && i != 7) /* as the row before */
+			expect_setopt(idx, rows[i].option, rows[i].want);
+		CHECK(!next_job(&job));
+		CHECK(gd_option_changed(&gd, idx, rows[i].so) == GD_TOLD);
+		if (rows[i].so == NK_SO_QUICKACK)
+			expect_setopt(idx, rows[i].option, rows[i].want);
+		CHECK(!next_job(&job));
+	}
+	/* The end of a cork stays behind what was sent before it; a SHUTDOWN does its work. */
+	sock->opts.value[NK_SO_CORK] = 1;
+	CHECK(gd_option_changed(&gd, idx, NK_SO_CORK) == GD_TOLD_WAIT);
+	expect_setopt(idx, NK_OPT_CORK, 1);
+	gd.shm->sq.tail = 5;
+	((struct nk_status_block *)(void *)region)->send_head = 3;
+	sock->opts.value[NK_SO_CORK] = 0;
+	CHECK(gd_option_changed(&gd, idx, NK_SO_CORK) == GD_TOLD_LATER && !next_job(&job) && gd.pending == 1);
+	CHECK(gd_option_changed(&gd, idx, NK_SO_CORK) == GD_TOLD_LATER && sock->closing == 0);
+	((struct nk_status_block *)(void *)region)->send_head = 5;
+	gd_pending_run(&gd);
+	CHECK(gd_option_changed(&gd, idx, NK_SO_CORK) == GD_TOLD && gd.pending == 0);
+	expect_setopt(idx, NK_OPT_CORK, 0);
+	CHECK(!gd_option_changed(&gd, idx, NK_SO_SNDBUF) && !gd_option_changed(&gd, idx, 1ull << 40) && !next_job(&job));
+	/* After CLOSE was ordered nothing goes out for the socket. */
+	gd_sock_detach(&gd, idx, false);
+	expect_job(NK_OP_CLOSE, idx);
+	sock->opts.value[NK_SO_NODELAY] = 1;
+	CHECK(!gd_option_changed(&gd, idx, NK_SO_NODELAY) && !next_job(&job));
+	stop();
+}
+
+/* A credit gets its listener's options before it is posted; what changes until it is taken comes with ACCEPTED. */
+static void test_listener_options(void)
+{
+	struct nk_nqe job;
+	uint32_t l, credit;
+
+	start();
+	l = make_listener(0);
+	CHECK(next_job(&job) && job.op == NK_OP_SOCKET);
+	credit = job.socket;
+	complete(&job, NK_ST_OK);
+	/* make_listener's socket has all options 0. */
+	expect_setopt(credit, NK_OPT_KEEPIDLE, 1);
+	expect_setopt(credit, NK_OPT_KEEPINTVL, 1);
+	expect_setopt(credit, NK_OPT_KEEPCNT, 1);
+	expect_setopt(credit, NK_OPT_QUICKACK, 0);
+	CHECK(next_job(&job) && job.op == NK_OP_ACCEPT && (uint32_t)job.op_data == credit);
+	complete(&job, NK_ST_OK);
+	gd.shm->socks[l].opts.value[NK_SO_NODELAY] = 1;
+	CHECK(!gd_option_changed(&gd, l, NK_SO_NODELAY) && !next_job(&job));
+	tell(NK_OP_ACCEPTED, credit, nk_addr_pack(0x0a000001, 5555, 80), l);
+	expect_setopt(credit, NK_OPT_NODELAY, 1);
+	CHECK(gd.shm->socks[credit].opts.value[NK_SO_NODELAY] == 1 && !next_job(&job));
+	stop();
+}
+
+static uint32_t start_listening(uint32_t backlog)
+{
+	uint32_t idx = gd_sock_alloc(&gd);
+	struct nk_sock *sock = &gd.shm->socks[idx];
+
+	memset(&sock->opts, 0, sizeof(sock->opts));
+	sock->opts.value[NK_SO_KEEPIDLE] = 7200;
+	sock->opts.value[NK_SO_KEEPINTVL] = 75;
+	sock->opts.value[NK_SO_KEEPCNT] = 9;
+	sock->opts.value[NK_SO_QUICKACK] = 1;
+	sock->backlog = backlog;
+	CHECK(gd_port_bind(&gd, idx, 80) == 0);
+	gd_listen(&gd, idx);
+	return idx;
+}
+
+/* LISTEN and its credits are one batch, and a connection may be here before the answer to LISTEN. */
+static void test_listen_batch(void)
+{
+	struct nk_nqe jobs[8], job;
+	uint32_t l, n = 0;
+
+	start();
+	l = start_listening(2);
+	while (n < 8 && next_job(&jobs[n]))
+		n++;
+	CHECK(n == 8 && jobs[0].op == NK_OP_SOCKET && jobs[1].op == NK_OP_LISTEN && jobs[1].socket == l && !next_job(&job));
+	for (uint32_t i = 2; i < 8; i += 2)
+		CHECK(jobs[i].op == NK_OP_SOCKET && jobs[i + 1].op == NK_OP_ACCEPT && jobs[i + 1].socket == l &&
+		      (uint32_t)jobs[i + 1].op_data == jobs[i].socket);
+	tell(NK_OP_ACCEPTED, jobs[2].socket, nk_addr_pack(0x0a000001, 5555, 80), l);
+	CHECK(nk_get(&gd.shm->socks[l].acc_ready) == 1 && gd.count.violations == 0 && !next_job(&job));
+	for (uint32_t i = 0; i < 8; i++)
+		complete(&jobs[i], NK_ST_OK);
+	gd_dev_poll(&gd);
+	CHECK(nk_get(&gd.shm->socks[l].conn.state) == NK_CONN_LISTENING && gd.priv[l].credits == 2 && !next_job(&job));
+	stop();
+}
+
+/* The port is taken: the credits that went with LISTEN come back, all of them. */
+static void test_listen_refused(void)
+{
+	struct nk_nqe job;
+	uint32_t l, credits[3], n = 0;
+
+	start();
+	l = start_listening(2);
+	while (next_job(&job)) {
+		if (job.op == NK_OP_SOCKET && job.socket != l)
+			credits[n++] = job.socket;
+		complete(&job, job.op == NK_OP_SOCKET ? NK_ST_OK : job.op == NK_OP_LISTEN ? NK_ST_ADDR_IN_USE : NK_ST_BAD_STATE);
+	}
+	gd_dev_poll(&gd);
+	CHECK(n == 3 && nk_get(&gd.shm->socks[l].conn.state) == NK_CONN_DEAD && gd.priv[l].credits == 0);
+	for (uint32_t i = 0; i < 3; i++)
+		expect_job(NK_OP_CLOSE, credits[i]);
+	for (uint32_t i = 0; i < 3; i++)
+		tell(NK_OP_CLOSED, credits[i], 0, 0);
+	CHECK(!next_job(&job) && gd.free_count == NSOCK - 1);
+	gd_sock_detach(&gd, l, false);
+	expect_job(NK_OP_CLOSE, l);
+	tell(NK_OP_CLOSED, l, 0, 0);
+	CHECK(gd.free_count == NSOCK);
 	stop();
 }
 
@@ -320,6 +501,10 @@ static void test_random(unsigned int seed)
 int main(void)
 {
 	test_listener();
+	test_listener_options();
+	test_listen_batch();
+	test_listen_refused();
+	test_options();
 	test_order();
 	test_backlog();
 	test_recycle();

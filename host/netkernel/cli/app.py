@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from netkernel import __version__
-from netkernel.cli import coreengine, trace, twin, vf
+from netkernel.cli import coreengine, nsm, trace, twin, vf
 from netkernel.cli.common import Json, emit_json, table
 from netkernel.cli.devices import info, list_devices
-from netkernel.cli.nsm import nsm
 from netkernel.cli.run import run
 from netkernel.cli.stats import stats
 from netkernel.errors import EXIT_CODES, NkError
@@ -61,7 +60,7 @@ def exit_codes(as_json: Json = False) -> None:
 app.command("list", epilog="Example: nk-hw list --json")(list_devices)
 app.command(epilog="Example: nk-hw info twin")(info)
 app.add_typer(vf.app, name="vf")
-app.command(epilog="Example: nk-hw nsm rto_min_us=5000 initial_cwnd=4")(nsm)
+app.add_typer(nsm.app, name="nsm")
 app.command(epilog="Example: nk-hw stats --watch")(stats)
 app.add_typer(twin.app, name="twin")
 app.add_typer(coreengine.app, name="coreengine")

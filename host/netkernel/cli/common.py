@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,8 @@ from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-console = Console(highlight=False)
+# Into a pipe or file nothing is cut to a terminal's width.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 
 def rundir(ctx: typer.Context) -> Path:

@@ -13,7 +13,9 @@ from netkernel.cli.common import Json, emit_json, pairs, rundir, table
 from netkernel.coreengine import CoreEngineClient, TwinSlot
 from netkernel.coreengine import schema as sc
 from netkernel.coreengine.card import Card
+from netkernel.coreengine.profiles import Profiles
 from netkernel.errors import CoreEngineNotRunning, NkError, UnknownDevice
+from netkernel.rundir import NSM_PROFILES
 from netkernel.twin import pci
 
 _SYSFS = Path("/sys/bus/pci/devices")
@@ -25,13 +27,15 @@ def _look(folder: Path) -> dict[str, Any]:
         with CoreEngineClient(folder) as client:
             status = sc.StatusResult.model_validate(client.request(sc.StatusRequest()))
             vfs = client.request(sc.VfList())["vfs"]
-            params = client.request(sc.NsmRequest())
+            params = client.request(sc.NsmParamsRequest())
+            profiles = client.request(sc.NsmList())["profiles"]
         where, card = status.device, status.card
     except CoreEngineNotRunning:
         slot = TwinSlot(folder)
         with slot.open_pf() as pf:
             found = Card(pf)
             where, card, vfs, params = slot.name, found.info(), None, found.params()
+            profiles = _profiles(found, folder, slot.name)
     return {
         "device": "twin" if where.startswith("twin") else where.rsplit(" ", 1)[-1],
         "where": where,
@@ -39,7 +43,26 @@ def _look(folder: Path) -> dict[str, Any]:
         "card": card.model_dump(),
         "vfs": vfs,
         "params": params,
+        "profiles": profiles,
     }
+
+
+def _profiles(card: Card, folder: Path, device: str) -> list[dict[str, Any]]:
+    """The NSM profiles as the card holds them."""
+    entries = {n: card.vf_entry(n) for n in range(card.identity.vfs) if card.vf_enabled(n)}
+    profiles = Profiles(card, folder / NSM_PROFILES, device)
+    profiles.load({entry.nsm for entry in entries.values()}, fresh=not entries)
+    return [
+        profiles.info(
+            name, [n for n, entry in entries.items() if entry.nsm == profiles.slot(name)]
+        ).model_dump()
+        for name in profiles.names()
+    ]
+
+
+def _short(profiles: list[dict[str, Any]]) -> str:
+    """The profiles, and behind each the VFs that have it: default:0,1 dc:2"""
+    return " ".join(f"{p['name']}:{','.join(map(str, p['vfs'])) or '-'}" for p in profiles)
 
 
 def _cards(sysfs: Path) -> list[dict[str, Any]]:
@@ -69,13 +92,14 @@ def list_devices(ctx: typer.Context, as_json: Json = False) -> None:
         print("no device. Start the twin: nk-hw twin start")
         return
     table(
-        ["DEVICE", "WHERE", "ABI", "BUILD", "VFS", "FLOWS", "COREENGINE"],
+        ["DEVICE", "WHERE", "ABI", "BUILD", "VFS", "FLOWS", "COREENGINE", "NSM"],
         [
             (
                 row["device"],
                 row["where"],
                 *(row.get("card", {}).get(key) for key in ("abi", "build_id", "vfs", "flows")),
                 row.get("coreengine"),
+                _short(row.get("profiles", [])),
             )
             for row in rows
         ],
@@ -87,7 +111,7 @@ def info(
     device: Annotated[str, typer.Argument(help="A device as `nk-hw list` names it.")] = "twin",
     as_json: Json = False,
 ) -> None:
-    """Show a device: capabilities, use, parameters of its network stack."""
+    """Show a device: capabilities, use, parameters and profiles of its network stack."""
     try:
         found = _look(rundir(ctx))
     except UnknownDevice as error:
@@ -106,8 +130,16 @@ def info(
             "coreengine": found["coreengine"],
             **found["card"],
             **found["params"],
+            **{f"nsm.{p['name']}": _profile_line(p) for p in found["profiles"]},
         }
     )
+
+
+def _profile_line(profile: dict[str, Any]) -> str:
+    """A profile in one line: its congestion control, the options that are on, its VFs."""
+    options = ("sack", "timestamps", "ecn", "window_scale", "tlp")
+    words = [profile["cc"], *(name for name in options if profile[name])]
+    return f"{' '.join(words)}; VF {', '.join(map(str, profile['vfs'])) or 'none'}"
 
 
 def _unknown(device: str) -> NkError:

@@ -46,6 +46,7 @@ def layout_text(layout: sc.Layout) -> str:
         "heap_bytes": layout.heap.bytes,
         "rx_log2": layout.rx_log2,
         "tx_log2": layout.tx_log2,
+        "cc": layout.cc,
     }
     for n, queues in enumerate(layout.queue_sets):
         for name in ("job", "completion", "send", "receive"):

@@ -27,7 +27,9 @@ def flat(stats: sc.StatsResult) -> dict[str, int]:
     return values
 
 
-def _table(values: dict[str, int], before: dict[str, int], seconds: float, every: bool) -> Table:
+def _table(
+    values: dict[str, int], before: dict[str, int], seconds: float, every: bool, nsm: dict[int, str]
+) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("COUNTER", no_wrap=True)
     made.add_column("VALUE", justify="right")
@@ -40,6 +42,8 @@ def _table(values: dict[str, int], before: dict[str, int], seconds: float, every
         if seconds:
             row.append(f"{(value - before.get(name, value)) / seconds:.0f}")
         made.add_row(*row)
+    for vf, profile in sorted(nsm.items()):
+        made.add_row(f"vf{vf}.nsm", profile)
     return made
 
 
@@ -57,7 +61,7 @@ def stats(
     every: Annotated[bool, typer.Option("--all", "-a", help="Show those that are 0, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the counters of the card and its VFs."""
+    """Show the counters of the card and its VFs, and the NSM profile of each VF."""
     if interval <= 0:
         raise BadRequest("--interval must be greater than 0")
     with CoreEngineClient(rundir(ctx)) as client:
@@ -67,7 +71,7 @@ def stats(
             if as_json:
                 emit_json(first.model_dump())
             else:
-                console.print(_table(flat(first), {}, 0, every))
+                console.print(_table(flat(first), {}, 0, every, first.nsm))
             return
         try:
             if as_json:
@@ -84,5 +88,5 @@ def _watch(samples: Iterator[sc.StatsResult], before: dict[str, int], every: boo
     with Live(console=console, auto_refresh=False) as live:
         for sample in samples:
             values, now = flat(sample), time.monotonic()
-            live.update(_table(values, before, now - then, every), refresh=True)
+            live.update(_table(values, before, now - then, every, sample.nsm), refresh=True)
             before, then = values, now

@@ -19,13 +19,13 @@ Mac = Annotated[str | None, typer.Option(help="MAC address; 02:4e:4b:00:00:<vf> 
 Gateway = Annotated[str | None, typer.Option(help="IPv4 address of the next hop; 0.0.0.0: none.")]
 Mtu = Annotated[int | None, typer.Option(help="Largest IPv4 datagram, 576 to 1500.")]
 MaxSockets = Annotated[int | None, typer.Option(help="Socket quota.")]
+Nsm = Annotated[
+    str | None, typer.Option(help="NSM profile of new connections, see `nk-hw nsm list`.")
+]
 
 
-def config(
-    ip: str | None, mac: str | None, gateway: str | None, mtu: int | None, max_sockets: int | None
-) -> sc.VfConfig:
+def config(**values: str | int | None) -> sc.VfConfig:
     """Settings from the command line."""
-    values = {"ip": ip, "mac": mac, "gateway": gateway, "mtu": mtu, "max_sockets": max_sockets}
     try:
         return sc.VfConfig.model_validate(values)
     except pydantic.ValidationError as error:
@@ -52,7 +52,7 @@ def list_vfs(ctx: typer.Context, as_json: Json = False) -> None:
         print("no VF is configured. Create one: nk-hw vf create 10.1.0.2/24")
         return
     table(
-        ["VF", "STATE", "IP", "MAC", "MTU", "SOCKETS", "QUOTA", "PID", "REASON"],
+        ["VF", "STATE", "IP", "MAC", "MTU", "NSM", "SOCKETS", "QUOTA", "PID", "REASON"],
         [
             (
                 row["vf"],
@@ -60,6 +60,7 @@ def list_vfs(ctx: typer.Context, as_json: Json = False) -> None:
                 row["ip"],
                 row["mac"],
                 row["mtu"],
+                row["nsm"],
                 row["sockets"],
                 row["max_sockets"],
                 row["holder_pid"],
@@ -79,10 +80,11 @@ def create(
     gateway: Gateway = None,
     mtu: Mtu = None,
     max_sockets: MaxSockets = None,
+    nsm: Nsm = None,
     as_json: Json = False,
 ) -> None:
     """Configure a VF and switch it on."""
-    settings = config(ip, mac, gateway, mtu, max_sockets)
+    settings = config(ip=ip, mac=mac, gateway=gateway, mtu=mtu, max_sockets=max_sockets, nsm=nsm)
     with CoreEngineClient(rundir(ctx)) as client:
         row = client.request(sc.VfCreate(vf=vf, config=settings))
     _show(row, as_json)
@@ -97,10 +99,12 @@ def set_vf(
     gateway: Gateway = None,
     mtu: Mtu = None,
     max_sockets: MaxSockets = None,
+    nsm: Nsm = None,
     as_json: Json = False,
 ) -> None:
-    """Change a VF that nobody holds; also brings a failed one back."""
-    settings = config(ip, mac, gateway, mtu, max_sockets)
+    """Change a VF that nobody holds; also brings a failed one back. --nsm alone works on a VF in use:
+    connections that open from now on take that profile."""
+    settings = config(ip=ip, mac=mac, gateway=gateway, mtu=mtu, max_sockets=max_sockets, nsm=nsm)
     with CoreEngineClient(rundir(ctx)) as client:
         row = client.request(sc.VfSet(vf=vf, config=settings))
     _show(row, as_json)

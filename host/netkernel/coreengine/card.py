@@ -16,6 +16,8 @@ from netkernel.errors import BadRequest, DeviceRefused
 
 _VF_STATS_STRIDE: Final = 16 * 8  # see VF_STATS in hw/abi/nk_regs.rdl
 
+_NSM_REGISTERS: Final = (abi.NSM.CTRL, abi.NSM.PARAM_LO, abi.NSM.PARAM_HI)
+
 # parameter -> register, field of it (None: the whole register)
 _PARAMS: Final[dict[str, tuple[int, abi.Field | None]]] = {
     "rto_min_us": (abi.PF.RTO_MIN_US, None),
@@ -42,6 +44,7 @@ class VfEntry:
     mtu: int
     socket_base: int
     max_sockets: int
+    nsm: int = 0  # slot of its profile
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Card:
             mtu=abi.VFE.MTU_VALUE.get(self._vf_read(vf, abi.VFE.MTU)),
             socket_base=self._vf_read(vf, abi.VFE.SOCKET_BASE),
             max_sockets=self._vf_read(vf, abi.VFE.SOCKET_COUNT),
+            nsm=abi.VFE.NSM_PROFILE.get(self._vf_read(vf, abi.VFE.NSM)),
         )
 
     def vf_state(self, vf: int) -> VfState:
@@ -109,12 +113,36 @@ class Card:
             (abi.VFE.SOCKET_BASE, entry.socket_base),
             (abi.VFE.SOCKET_COUNT, entry.max_sockets),
             (abi.VFE.MTU, entry.mtu),
+            (abi.VFE.NSM, abi.VFE.NSM_PROFILE.put(entry.nsm)),
         ):
             self._vf_write(vf, register, value)
         self._vf_write(vf, abi.VFE.CTRL, abi.VFE.CTRL_ENABLE.put(1))
         if not self.vf_enabled(vf) or self.vf_entry(vf) != entry:
             self._vf_write(vf, abi.VFE.CTRL, 0)
             raise DeviceRefused(f"the card refused to enable VF {vf} with these settings")
+
+    def vf_set_nsm(self, vf: int, slot: int) -> None:
+        """The profile of connections that open from now on; the VF may be in use."""
+        self._vf_write(vf, abi.VFE.NSM, abi.VFE.NSM_PROFILE.put(slot))
+        if abi.VFE.NSM_PROFILE.get(self._vf_read(vf, abi.VFE.NSM)) != slot:
+            raise DeviceRefused(f"the card refused profile {slot} for VF {vf}")
+
+    # ---- NSM profiles ----
+
+    def nsm_words(self, slot: int) -> tuple[int, int, int]:
+        """CTRL, PARAM_LO and PARAM_HI of a profile."""
+        ctrl, lo, hi = (
+            self.pf.bar_read(abi.PF.NSM_BASE + abi.PF.NSM_STRIDE * slot + register)
+            for register in _NSM_REGISTERS
+        )
+        return ctrl, lo, hi
+
+    def nsm_program(self, slot: int, words: tuple[int, int, int]) -> None:
+        """Write a profile; it may be in use."""
+        for register, value in zip(_NSM_REGISTERS, words, strict=True):
+            self.pf.bar_write(abi.PF.NSM_BASE + abi.PF.NSM_STRIDE * slot + register, value)
+        if self.nsm_words(slot) != words:
+            raise DeviceRefused(f"the card refused the settings of profile {slot}")
 
     # ---- parameters, counters ----
 

@@ -3,7 +3,8 @@
 
 One thread, one selector. Only the taking back of a VF takes time, and it is polled between other
 work. All lasting state is in the card: a CoreEngine that was killed finds its VFs again, and resets
-those that were lent when it died, since their holders have lost their lease with it.
+those that were lent when it died, since their holders have lost their lease with it. Only the names
+of NSM profiles stand beside it, in a file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,6 +29,7 @@ import pydantic
 from netkernel import abi
 from netkernel.coreengine import schema as sc
 from netkernel.coreengine.card import Card, VfEntry
+from netkernel.coreengine.profiles import DEFAULT, Profiles
 from netkernel.coreengine.slot import Slot
 from netkernel.coreengine.tenancy import Tenancy
 from netkernel.errors import (
@@ -43,7 +46,7 @@ from netkernel.errors import (
     TwinGone,
     UnknownDevice,
 )
-from netkernel.rundir import COREENGINE_LOCK, COREENGINE_SOCK, prepare
+from netkernel.rundir import COREENGINE_LOCK, COREENGINE_SOCK, NSM_PROFILES, prepare
 
 _LINE_MAX: Final = 1 << 16
 _BACKLOG_MAX: Final = 1 << 20
@@ -76,6 +79,8 @@ class _Vf:
         self.holder: _Client | None = None
         self.deadline = 0.0
         self.reason: str | None = None
+        # NSM slots that connections of this lease may have.
+        self.slots = {entry.nsm}
         self.waiters: list[tuple[_Client, sc.Request]] = []
 
 
@@ -113,6 +118,9 @@ class CoreEngine:
             self._take_lock()
             pf = self._stack.enter_context(slot.open_pf())
             self._card = Card(pf)
+            self._profiles = Profiles(
+                self._card, self._rundir / NSM_PROFILES, self._slot.name, self._log
+            )
             self._adopt()
             self._listen()
             if (fd := pf.fileno()) is not None:
@@ -238,6 +246,7 @@ class CoreEngine:
                 self._card.vf_disable(n, self._wait)
                 self._card.vf_program(n, entry)
             self._vfs[n] = _Vf(entry)
+        self._profiles.adopt({vf.entry.nsm for vf in self._vfs.values()}, fresh=not enabled)
         self._log(f"{self._slot.name}: {len(enabled)} VF(s) configured")
 
     # ---- input ----
@@ -322,9 +331,22 @@ class CoreEngine:
                 return
             case sc.StatsRequest():
                 result = self._stats(request.vf)
-            case sc.NsmRequest():
+            case sc.NsmParamsRequest():
                 self._card.set_params(request.params)
                 result = self._card.params()
+            case sc.NsmList():
+                names = self._profiles.names()
+                result = {"profiles": [self._nsm_info(name).model_dump() for name in names]}
+            case sc.NsmCreate():
+                lingering = set[int]().union(*(vf.slots for vf in self._vfs.values()))
+                self._profiles.create(request.name, request.settings, lingering)
+                result = self._nsm_info(request.name).model_dump()
+            case sc.NsmSet():
+                self._profiles.set(request.name, request.settings)
+                result = self._nsm_info(request.name).model_dump()
+            case sc.NsmDelete():
+                self._profiles.delete(request.name, self._nsm_info(request.name).vfs)
+                result = {"name": request.name}
             case sc.ShutdownRequest():
                 self._done = True
                 result = {}
@@ -350,7 +372,14 @@ class CoreEngine:
             counters=self._card.counters() if only is None else {},
             nqes=self._card.nqe_counts() if only is None else {},
             vfs={n: self._card.vf_counters(n) for n in chosen},
+            nsm={n: self._profiles.name(self._vfs[n].entry.nsm) for n in chosen},
         ).model_dump()
+
+    def _nsm_info(self, name: str) -> sc.NsmProfile:
+        slot = self._profiles.slot(name)
+        return self._profiles.info(
+            name, [n for n, vf in sorted(self._vfs.items()) if vf.entry.nsm == slot]
+        )
 
     def _vf_info(self, n: int) -> sc.VfInfo:
         vf = self._known(n)
@@ -362,6 +391,7 @@ class CoreEngine:
             gateway=str(vf.entry.gateway),
             mtu=vf.entry.mtu,
             max_sockets=vf.entry.max_sockets,
+            nsm=self._profiles.name(vf.entry.nsm),
             socket_base=vf.entry.socket_base,
             sockets=self._card.vf_state(n).sockets,
             holder_pid=vf.holder.pid if vf.holder else None,
@@ -388,6 +418,7 @@ class CoreEngine:
             mtu=abi.Lim.MTU_MAX,
             socket_base=0,
             max_sockets=0,
+            nsm=self._profiles.slot(DEFAULT),
         )
         entry = self._merge(n, fresh, request.config)
         self._card.vf_program(n, entry)
@@ -396,12 +427,26 @@ class CoreEngine:
         return self._vf_info(n).model_dump()
 
     def _vf_set(self, request: sc.VfSet) -> dict[str, Any]:
-        vf = self._idle(request.vf)
+        vf = self._known(request.vf)
+        if request.config.nsm is not None and vf.state in ("leased", "draining"):
+            wanted = request.config.model_dump(exclude_none=True)
+            if wanted.keys() == {"nsm"}:
+                return self._vf_set_nsm(request.vf, request.config.nsm)
+        self._idle(request.vf)
         entry = self._merge(request.vf, vf.entry, request.config)
         self._quiesce(request.vf)
         self._card.vf_program(request.vf, entry)
         self._vfs[request.vf] = _Vf(entry)
         return self._vf_info(request.vf).model_dump()
+
+    def _vf_set_nsm(self, n: int, name: str) -> dict[str, Any]:
+        """Another profile for the new connections of a VF in use."""
+        vf = self._vfs[n]
+        slot = self._profiles.slot(name)
+        self._card.vf_set_nsm(n, slot)
+        vf.entry = replace(vf.entry, nsm=slot)
+        vf.slots.add(slot)
+        return self._vf_info(n).model_dump()
 
     def _vf_delete(self, n: int) -> dict[str, Any]:
         self._idle(n)
@@ -428,7 +473,8 @@ class CoreEngine:
         if wanted != old.max_sockets:
             taken = [(e.socket_base, e.max_sockets) for e in others.values()]
             base = _first_fit(taken, wanted, me.flows)
-        return VfEntry(mac, ip, gateway, config.mtu or old.mtu, base, wanted)
+        nsm = self._profiles.slot(config.nsm) if config.nsm else old.nsm
+        return VfEntry(mac, ip, gateway, config.mtu or old.mtu, base, wanted, nsm)
 
     def _lease(self, client: _Client, request: sc.LeaseRequest) -> None:
         if client.vf is not None:
@@ -442,6 +488,7 @@ class CoreEngine:
             rx_log2=request.rx_log2,
             tx_log2=request.tx_log2,
             queue_sets=request.queue_sets,
+            cc=abi.NSM.CTRL_CC.get(self._card.nsm_words(vf.entry.nsm)[0]),
         )
         vf.state, vf.holder, client.vf = "leased", client, n
         self._log(f"VF {n} lent to process {client.pid}")
@@ -514,6 +561,7 @@ class CoreEngine:
         vf.state = state
         if state == "free":
             vf.tenancy = None
+            vf.slots = {vf.entry.nsm}
         if vf.holder is not None:
             vf.holder.vf = None
             vf.holder = None

@@ -21,6 +21,7 @@ RingLog2 = Annotated[int, Field(ge=abi.Lim.RING_LOG2_MIN, le=abi.Lim.RING_LOG2_M
 VfNumber = Annotated[int, Field(ge=0, lt=abi.PF.VF_COUNT)]
 Micros = Annotated[int, Field(ge=1, lt=1 << 32)]
 Count8 = Annotated[int, Field(ge=1, le=255)]
+ProfileName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,31}$")]
 
 
 class _Model(BaseModel):
@@ -39,6 +40,9 @@ class VfConfig(_Model):
     mtu: Annotated[int, Field(ge=576, le=abi.Lim.MTU_MAX)] | None = None
     max_sockets: Annotated[int, Field(ge=1)] | None = Field(
         None, description="socket quota; flows built in / VFs built in by default"
+    )
+    nsm: ProfileName | None = Field(
+        None, description="NSM profile of connections that open from now on"
     )
 
     @field_validator("mac")
@@ -81,6 +85,7 @@ class VfInfo(_Model):
     gateway: str
     mtu: int
     max_sockets: int
+    nsm: str
     socket_base: int
     sockets: int
     holder_pid: int | None = None
@@ -88,7 +93,7 @@ class VfInfo(_Model):
 
 
 class NsmParams(_Model):
-    """Parameters of the network stack module, for the whole card; None: leave as it is."""
+    """Parameters of the network stack module that all profiles share; None: leave as it is."""
 
     rto_min_us: Micros | None = None
     rto_init_us: Micros | None = None
@@ -101,6 +106,47 @@ class NsmParams(_Model):
     retries_neigh: Count8 | None = None
     fin_wait2_us: Micros | None = None
     initial_cwnd: Count8 | None = None
+
+
+class NsmSettings(_Model):
+    """Settings of an NSM profile; None: leave as it is, or the default."""
+
+    cc: str | None = Field(None, description="congestion control: reno, cubic, dctcp")
+    sack: bool | None = None
+    timestamps: bool | None = None
+    ecn: bool | None = Field(None, description="on with dctcp, whatever is said here")
+    window_scale: bool | None = None
+    tlp: bool | None = Field(None, description="tail loss probes")
+    initial_cwnd: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        None, description="segments; 0: that of the card"
+    )
+    params: dict[str, int] | None = Field(
+        None, description="parameters of the congestion control, by name"
+    )
+
+    @field_validator("cc")
+    @classmethod
+    def _built_in(cls, text: str | None) -> str | None:
+        if text is not None and text.upper() not in abi.CongestionControl.__members__:
+            has = ", ".join(name.lower() for name in abi.CongestionControl.__members__)
+            raise ValueError(f"no congestion control {text!r}; this card has {has}")
+        return text and text.lower()
+
+
+class NsmProfile(_Model):
+    """An NSM profile, and the VFs whose new connections take it."""
+
+    name: str
+    slot: int
+    cc: str
+    sack: bool
+    timestamps: bool
+    ecn: bool
+    window_scale: bool
+    tlp: bool
+    initial_cwnd: int
+    params: dict[str, int]
+    vfs: list[int]
 
 
 class Ring(_Model):
@@ -143,6 +189,7 @@ class Layout(_Model):
     heap: Extent
     rx_log2: int
     tx_log2: int
+    cc: int = Field(description="congestion control of the NSM profile that it has now")
 
 
 # ---- requests ----
@@ -194,9 +241,30 @@ class StatsRequest(_Request):
     vf: VfNumber | None = Field(None, description="counters of this VF only")
 
 
-class NsmRequest(_Request):
-    cmd: Literal["nsm"] = "nsm"
+class NsmParamsRequest(_Request):
+    cmd: Literal["nsm_params"] = "nsm_params"
     params: NsmParams = NsmParams()
+
+
+class NsmList(_Request):
+    cmd: Literal["nsm_list"] = "nsm_list"
+
+
+class NsmCreate(_Request):
+    cmd: Literal["nsm_create"] = "nsm_create"
+    name: ProfileName
+    settings: NsmSettings
+
+
+class NsmSet(_Request):
+    cmd: Literal["nsm_set"] = "nsm_set"
+    name: ProfileName
+    settings: NsmSettings
+
+
+class NsmDelete(_Request):
+    cmd: Literal["nsm_delete"] = "nsm_delete"
+    name: ProfileName
 
 
 class ShutdownRequest(_Request):
@@ -212,7 +280,11 @@ Request = Annotated[
     | LeaseRequest
     | ReleaseRequest
     | StatsRequest
-    | NsmRequest
+    | NsmParamsRequest
+    | NsmList
+    | NsmCreate
+    | NsmSet
+    | NsmDelete
     | ShutdownRequest,
     Field(discriminator="cmd"),
 ]
@@ -260,8 +332,9 @@ class StatusResult(_Model):
 
 
 class StatsResult(_Model):
-    """Counters by name; `nqes` by the opcode's name, both directions."""
+    """Counters by name; `nqes` by the opcode's name, both directions; the NSM profile of each VF."""
 
     counters: dict[str, int]
     nqes: dict[str, int]
     vfs: dict[int, dict[str, int]]
+    nsm: dict[int, str]

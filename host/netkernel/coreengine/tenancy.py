@@ -41,6 +41,7 @@ class Tenancy:
         rx_log2: int,
         tx_log2: int,
         queue_sets: int,
+        cc: int,
     ) -> None:
         self.vf = vf
         self._region_fd = -1
@@ -79,6 +80,7 @@ class Tenancy:
             heap=region.heap,
             rx_log2=rx_log2,
             tx_log2=tx_log2,
+            cc=cc,
         )
 
     # ---- giving out ----

@@ -20,6 +20,7 @@
 `define NK_OP_SHUTDOWN 8'h06
 `define NK_OP_CLOSE 8'h07
 `define NK_OP_ABORT 8'h08
+`define NK_OP_SETOPT 8'h09
 `define NK_OP_INFO 8'h0a
 `define NK_OP_SEND 8'h10
 `define NK_OP_CREDIT 8'h11
@@ -65,6 +66,19 @@
 `define NK_FS_TIME_WAIT 4'd12
 `define NK_FS_DEAD 4'd13
 `define NK_FS_DRAIN 4'd14
+
+// ---- socket options and congestion controls ----
+`define NK_OPT_NODELAY 8'd1
+`define NK_OPT_CORK 8'd2
+`define NK_OPT_KEEPALIVE 8'd3
+`define NK_OPT_KEEPIDLE 8'd4
+`define NK_OPT_KEEPINTVL 8'd5
+`define NK_OPT_KEEPCNT 8'd6
+`define NK_OPT_USER_TIMEOUT 8'd7
+`define NK_OPT_QUICKACK 8'd8
+`define NK_CC_RENO 4'd0
+`define NK_CC_CUBIC 4'd1
+`define NK_CC_DCTCP 4'd2
 
 // ---- limits ----
 `define NK_LIM_PAGE 4096
@@ -176,7 +190,24 @@
 `define NK_CNT_NEIGH_MISSES 44
 `define NK_CNT_CLOCKS 45
 `define NK_CNT_EVENTS_LOST 46
-`define NK_CNT_COUNT 47
+`define NK_CNT_RX_PAWS 47
+`define NK_CNT_TX_CHALLENGE_ACKS 48
+`define NK_CNT_CHALLENGE_LIMITED 49
+`define NK_CNT_TX_TLP 50
+`define NK_CNT_TX_UNDO 51
+`define NK_CNT_RX_DSACK 52
+`define NK_CNT_TX_DSACK 53
+`define NK_CNT_RX_CE 54
+`define NK_CNT_RX_ECE 55
+`define NK_CNT_TX_COOKIES 56
+`define NK_CNT_RX_COOKIES 57
+`define NK_CNT_RX_COOKIES_BAD 58
+`define NK_CNT_RX_PTB 59
+`define NK_CNT_RX_PTB_BAD 60
+`define NK_CNT_RX_RENEGE 61
+`define NK_CNT_TX_KEEPALIVE 62
+`define NK_CNT_TX_BLACKHOLE 63
+`define NK_CNT_COUNT 64
 `define NK_VFCNT_JOB_NQES 0
 `define NK_VFCNT_SEND_NQES 1
 `define NK_VFCNT_COMPLETIONS 2
@@ -322,6 +353,9 @@
 `define NK_PF_VF_STATS_ADDR 17'h08000
 `define NK_PF_VF_STATS_STRIDE 4
 `define NK_PF_VF_STATS_COUNT 2048
+`define NK_PF_NSM_BASE 17'h02000
+`define NK_PF_NSM_STRIDE 16
+`define NK_PF_NSM_COUNT 8
 `define NK_PF_VF_BASE 17'h04000
 `define NK_PF_VF_STRIDE 64
 `define NK_PF_VF_COUNT 64
@@ -362,6 +396,26 @@
 `define NK_DB_RECEIVE_HEAD_OFS 12
 `define NK_DB_IRQ_ARM_OFS 16
 
+// ---- within one element of the array of NK_NSM registers ----
+`define NK_NSM_CTRL_OFS 0
+`define NK_NSM_CTRL_CC_LSB 0
+`define NK_NSM_CTRL_CC_W 4
+`define NK_NSM_CTRL_SACK_LSB 8
+`define NK_NSM_CTRL_SACK_W 1
+`define NK_NSM_CTRL_TIMESTAMPS_LSB 9
+`define NK_NSM_CTRL_TIMESTAMPS_W 1
+`define NK_NSM_CTRL_ECN_LSB 10
+`define NK_NSM_CTRL_ECN_W 1
+`define NK_NSM_CTRL_WINDOW_SCALE_LSB 11
+`define NK_NSM_CTRL_WINDOW_SCALE_W 1
+`define NK_NSM_CTRL_TLP_LSB 12
+`define NK_NSM_CTRL_TLP_W 1
+`define NK_NSM_CTRL_INITIAL_CWND_LSB 16
+`define NK_NSM_CTRL_INITIAL_CWND_W 8
+`define NK_NSM_CTRL_RESET 6912
+`define NK_NSM_PARAM_LO_OFS 4
+`define NK_NSM_PARAM_HI_OFS 8
+
 // ---- within one element of the array of NK_VFE registers ----
 `define NK_VFE_CTRL_OFS 0
 `define NK_VFE_CTRL_ENABLE_LSB 0
@@ -386,5 +440,8 @@
 `define NK_VFE_STATUS_RESETTING_W 1
 `define NK_VFE_STATUS_SOCKETS_LSB 16
 `define NK_VFE_STATUS_SOCKETS_W 16
+`define NK_VFE_NSM_OFS 40
+`define NK_VFE_NSM_PROFILE_LSB 0
+`define NK_VFE_NSM_PROFILE_W 3
 
 `endif

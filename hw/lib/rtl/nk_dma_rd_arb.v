@@ -11,8 +11,8 @@ module nk_dma_rd_arb #(
     parameter W = 64,
     // Number of clients, 1 or more.
     parameter N = 2,
-    // log2 of the number of requests under way, 1 to 8.
-    parameter DEPTH_LOG2 = 3,
+    // log2 of the number of requests under way, 1 to 12; a beat a clock for short requests from 3 on.
+    parameter DEPTH_LOG2 = 8,
     // Width of a byte lane number; follows from W, leave it.
     parameter LW = $clog2(W / 8)
 ) (
@@ -57,9 +57,9 @@ module nk_dma_rd_arb #(
 );
 
     initial begin
-        if (W < 64 || W > 512 || (W & (W - 1)) != 0 || N < 1 || DEPTH_LOG2 < 1 || DEPTH_LOG2 > 8
+        if (W < 64 || W > 512 || (W & (W - 1)) != 0 || N < 1 || DEPTH_LOG2 < 1 || DEPTH_LOG2 > 12
             || LW != $clog2(W / 8)) begin
-            $display("%m: W = %0d (64 .. 512), N = %0d (1 or more), DEPTH_LOG2 = %0d (1 to 8), LW = %0d (derived)",
+            $display("%m: W = %0d (64 .. 512), N = %0d (1 or more), DEPTH_LOG2 = %0d (1 to 12), LW = %0d (derived)",
                      W, N, DEPTH_LOG2, LW);
             $finish;
         end

@@ -3,14 +3,17 @@
 //
 // The output register is the read register of the memory, so the memory maps onto block RAM. It is
 // loaded whenever it is free and the memory holds a word: a word written in clock t shows at m_* in t+2.
+// With FAST a word that finds the memory empty goes past it and shows in t+1; the memory is then LUT RAM.
 
 `default_nettype none
 
 module nk_fifo #(
     // Width of a word in bits, 1 or more.
     parameter W = 64,
-    // log2 of the number of words that it holds, 1 to 20; full throughput from 2 on.
-    parameter DEPTH_LOG2 = 4
+    // log2 of the number of words that it holds, 1 to 20; full throughput from 2 on (FAST: from 1 on).
+    parameter DEPTH_LOG2 = 4,
+    // 1: a word shows a clock earlier when the FIFO is empty, for shallow FIFOs on a path that must be short.
+    parameter FAST = 0
 ) (
     // Clock and reset (synchronous, active high; drops what is stored).
     input  wire                clk,
@@ -31,8 +34,8 @@ module nk_fifo #(
 );
 
     initial begin
-        if (W < 1 || DEPTH_LOG2 < 1 || DEPTH_LOG2 > 20) begin
-            $display("%m: W = %0d (1 or more), DEPTH_LOG2 = %0d (1 to 20)", W, DEPTH_LOG2);
+        if (W < 1 || DEPTH_LOG2 < 1 || DEPTH_LOG2 > 20 || FAST < 0 || FAST > 1) begin
+            $display("%m: W = %0d (1 or more), DEPTH_LOG2 = %0d (1 to 20), FAST = %0d (0, 1)", W, DEPTH_LOG2, FAST);
             $finish;
         end
     end
@@ -57,8 +60,11 @@ module nk_fifo #(
 
     wire put     = s_valid && s_ready_reg;
     wire get     = m_valid_reg && m_ready;
+    wire free    = m_ready || !m_valid_reg;
     wire mem_has = wr_reg != rd_reg;
-    wire load    = mem_has && (m_ready || !m_valid_reg);
+    wire load    = mem_has && free;
+    wire past    = FAST != 0 && put && !mem_has && free;
+    wire store   = put && !past;
 
     // The word shown counts into `level`, so the memory never holds more than its size.
     wire [DEPTH_LOG2:0] level_next = (put == get) ? level_reg
@@ -66,7 +72,7 @@ module nk_fifo #(
                                                   : level_reg - ONE;
 
     always @(posedge clk) begin
-        if (put) begin
+        if (store) begin
             mem[wr_reg[DEPTH_LOG2-1:0]] <= s_data;
             wr_reg <= wr_reg + ONE;
         end
@@ -74,7 +80,9 @@ module nk_fifo #(
             m_data_reg <= mem[rd_reg[DEPTH_LOG2-1:0]];
             rd_reg     <= rd_reg + ONE;
         end
-        m_valid_reg <= load || (m_valid_reg && !m_ready);
+        if (past)
+            m_data_reg <= s_data;
+        m_valid_reg <= load || past || (m_valid_reg && !m_ready);
         level_reg   <= level_next;
         s_ready_reg <= level_next != DEPTH;
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purpose: the MMIO slave: BAR0 of the PF and of every VF, the global parameters and the VF table.
+// Purpose: the MMIO slave: BAR0 of the PF and of every VF, and the VF table.
 //
 // One access at a time: taken, decoded, done. Registers of queue sets and doorbells live in nk_nqe and are
 // reached over `qreg_*`. Which registers an access can reach follows from the function number alone, which
 // the host interface supplies: a VF has no address that leads to another VF.
 //
 //   mmio_* --> [take] -> [decode] -> [act] ----------------------> read data, mmio_errors
+//                                      |-> nk_pf_params ----------^
+//                                      |-> nk_nsm_regs -----------^
 //                                      |-> VF_STATS: nk_stat_ram -^
 //                                      '-> QS, DB: qreg_* --------^
 
@@ -61,8 +63,13 @@ module nk_regs #(
     output wire [NVF*32-1:0] cfg_mask,
     output wire [NVF*32-1:0] cfg_gw,
     output wire [NVF*16-1:0] cfg_mtu,
+    output wire [NVF*3-1:0]  cfg_nsm,
     output wire [NVF*32-1:0] cfg_sock_base,
     output wire [NVF*32-1:0] cfg_sock_count,
+
+    // NSM profiles, profile 0 in the lowest bits (nk_nsm_regs).
+    output wire [8*32-1:0]   nsm_ctrl,
+    output wire [8*64-1:0]   nsm_prm,
 
     // What the tenants set. The region of a VF holds still while it is enabled or resetting.
     output wire [NVF-1:0]    vf_enabled,
@@ -127,10 +134,7 @@ module nk_regs #(
     localparam BUS_BYTES  = W / 8;
     localparam [31:0] MAGIC = `NK_MAGIC;
     localparam [31:0] CAPS  = {FLOWS_LOG2[7:0], BUS_BYTES[7:0], NVF[7:0], NQS[7:0]};
-    // Reset values of fields narrower than 32 bits.
-    localparam [31:0] RETRIES_RESET      = `NK_PF_RETRIES_RESET;
-    localparam [31:0] INITIAL_CWND_RESET = `NK_PF_INITIAL_CWND_RESET;
-    localparam [31:0] MTU_RESET          = `NK_VFE_MTU_RESET;
+    localparam [31:0] MTU_RESET = `NK_VFE_MTU_RESET;
     // Largest region: 4 GiB.
     localparam [31:0] MAX_PAGES = 32'd1 << 20;
 
@@ -144,18 +148,6 @@ module nk_regs #(
 
     // ------------------------------------------------------------------------------ the registers
 
-    reg [31:0]    rto_min_reg;
-    reg [31:0]    rto_init_reg;
-    reg [31:0]    rto_max_reg;
-    reg [31:0]    time_wait_reg;
-    reg [31:0]    delayed_ack_reg;
-    reg [31:0]    neigh_retry_reg;
-    reg [23:0]    retries_reg;
-    reg [31:0]    fin_wait2_reg;
-    reg [7:0]     initial_cwnd_reg;
-    reg [127:0]   hash_key_reg;
-    reg [7:0]     neigh_index_reg;
-
     reg [NVF-1:0] pf_en_reg;      // PF entry CTRL.enable
     reg [NVF-1:0] cfg_en_reg;     // the same, falling after the reset
     reg [NVF-1:0] vf_en_reg;      // VF CTRL.enable
@@ -164,25 +156,13 @@ module nk_regs #(
     reg [31:0]    mask_reg   [0:NVF-1];
     reg [31:0]    gw_reg     [0:NVF-1];
     reg [15:0]    mtu_reg    [0:NVF-1];
+    reg [2:0]     nsm_reg    [0:NVF-1];
     reg [31:0]    sbase_reg  [0:NVF-1];
     reg [31:0]    scount_reg [0:NVF-1];
     reg [63:0]    rbase_reg  [0:NVF-1];
     reg [31:0]    rpages_reg [0:NVF-1];
     wire [15:0]   sockets    [0:NVF-1];
 
-    assign p_rto_min       = rto_min_reg;
-    assign p_rto_init      = rto_init_reg;
-    assign p_rto_max       = rto_max_reg;
-    assign p_time_wait     = time_wait_reg;
-    assign p_delayed_ack   = delayed_ack_reg;
-    assign p_neigh_retry   = neigh_retry_reg;
-    assign p_retries_data  = retries_reg[7:0];
-    assign p_retries_syn   = retries_reg[15:8];
-    assign p_retries_neigh = retries_reg[23:16];
-    assign p_fin_wait2     = fin_wait2_reg;
-    assign p_initial_cwnd  = initial_cwnd_reg;
-    assign hash_key        = hash_key_reg;
-    assign nb_index        = neigh_index_reg;
     assign cfg_en          = cfg_en_reg;
     assign vf_enabled      = vf_en_reg;
 
@@ -194,6 +174,7 @@ module nk_regs #(
             assign cfg_mask[32*g +: 32]       = mask_reg[g];
             assign cfg_gw[32*g +: 32]         = gw_reg[g];
             assign cfg_mtu[16*g +: 16]        = mtu_reg[g];
+            assign cfg_nsm[3*g +: 3]          = nsm_reg[g];
             assign cfg_sock_base[32*g +: 32]  = sbase_reg[g];
             assign cfg_sock_count[32*g +: 32] = scount_reg[g];
             assign region_base[64*g +: 64]    = rbase_reg[g];
@@ -208,7 +189,7 @@ module nk_regs #(
                      M_STAT = 3'd5, M_STATWAIT = 3'd6;
     // Where an access goes.
     localparam [3:0] T_NONE = 4'd0, T_PF = 4'd1, T_PF_STATS = 4'd2, T_PF_NQE = 4'd3, T_PF_VFSTATS = 4'd4,
-                     T_PF_ENTRY = 4'd5, T_VF = 4'd6, T_QUEUE = 4'd7;
+                     T_PF_ENTRY = 4'd5, T_VF = 4'd6, T_QUEUE = 4'd7, T_PF_NSM = 4'd8;
 
     reg [2:0]    state_reg;
     reg [7:0]    func_reg;
@@ -226,6 +207,7 @@ module nk_regs #(
 
     // Bases as vectors, to compare their upper bits: each block is aligned to its own size.
     localparam [16:0] PF_VF    = `NK_PF_VF_BASE;         // 64 entries of 64 bytes
+    localparam [16:0] PF_NSM   = `NK_PF_NSM_BASE;        // 8 entries of 16 bytes
     localparam [16:0] PF_VFS   = `NK_PF_VF_STATS_ADDR;   // 64 VFs, 16 counters of 8 bytes
     localparam [16:0] PF_STATS = `NK_PF_STATS_ADDR;      // 64 counters of 8 bytes
     localparam [16:0] PF_NQE   = `NK_PF_NQE_STATS_ADDR;  // 64 counters of 8 bytes
@@ -251,6 +233,8 @@ module nk_regs #(
                 target = T_PF_STATS;
             else if (addr_reg[16:9] == PF_NQE[16:9])
                 target = T_PF_NQE;
+            else if (addr_reg[16:7] == PF_NSM[16:7])
+                target = T_PF_NSM;
             else if (addr_reg[16:12] == PF_VF[16:12]) begin
                 target    = T_PF_ENTRY;
                 target_vf = {2'd0, addr_reg[11:6]};
@@ -301,6 +285,24 @@ module nk_regs #(
         .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
         .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf),
         .flush_done(flush_done)
+    );
+
+    wire [31:0] par_rdata;
+    wire        par_err;
+    nk_pf_params u_params (
+        .clk(clk), .rst(rst), .write(state_reg == M_ACT && write_reg && target_reg == T_PF), .addr(addr_reg),
+        .wdata(wdata_reg), .rdata(par_rdata), .err(par_err),
+        .p_rto_min(p_rto_min), .p_rto_init(p_rto_init), .p_rto_max(p_rto_max), .p_time_wait(p_time_wait),
+        .p_delayed_ack(p_delayed_ack), .p_neigh_retry(p_neigh_retry), .p_retries_data(p_retries_data),
+        .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_fin_wait2(p_fin_wait2),
+        .p_initial_cwnd(p_initial_cwnd), .hash_key(hash_key), .nb_index(nb_index)
+    );
+
+    wire [31:0] nsm_rdata;
+    wire        nsm_err;
+    nk_nsm_regs u_nsm (
+        .clk(clk), .rst(rst), .write(state_reg == M_ACT && write_reg && target_reg == T_PF_NSM), .profile(addr_reg[6:4]),
+        .ofs(addr_reg[3:0]), .wdata(wdata_reg), .rdata(nsm_rdata), .err(nsm_err), .nsm_ctrl(nsm_ctrl), .nsm_prm(nsm_prm)
     );
 
     // ------------------------------------------------------------------------------------- rules
@@ -386,28 +388,22 @@ module nk_regs #(
                                 `NK_PF_FLOWS_IN_USE_ADDR:   rdata_reg <= flows_in_use;
                                 `NK_PF_HASH_IN_USE_ADDR:    rdata_reg <= hash_in_use;
                                 `NK_PF_NOW_US_ADDR:         rdata_reg <= now_us;
-                                `NK_PF_RTO_MIN_US_ADDR:     rdata_reg <= rto_min_reg;
-                                `NK_PF_RTO_INIT_US_ADDR:    rdata_reg <= rto_init_reg;
-                                `NK_PF_RTO_MAX_US_ADDR:     rdata_reg <= rto_max_reg;
-                                `NK_PF_TIME_WAIT_US_ADDR:   rdata_reg <= time_wait_reg;
-                                `NK_PF_DELAYED_ACK_US_ADDR: rdata_reg <= delayed_ack_reg;
-                                `NK_PF_NEIGH_RETRY_US_ADDR: rdata_reg <= neigh_retry_reg;
-                                `NK_PF_RETRIES_ADDR:        rdata_reg <= {8'd0, retries_reg};
-                                `NK_PF_FIN_WAIT2_US_ADDR:   rdata_reg <= fin_wait2_reg;
-                                `NK_PF_INITIAL_CWND_ADDR:   rdata_reg <= {24'd0, initial_cwnd_reg};
-                                // The key is write-only: it reads as 0.
-                                `NK_PF_HASH_KEY_ADDR, `NK_PF_HASH_KEY_ADDR + 17'd4,
-                                `NK_PF_HASH_KEY_ADDR + 17'd8, `NK_PF_HASH_KEY_ADDR + 17'd12: ;
-                                `NK_PF_NEIGH_INDEX_ADDR:    rdata_reg <= {24'd0, neigh_index_reg};
                                 `NK_PF_NEIGH_IP_ADDR:       rdata_reg <= nb_ip;
                                 `NK_PF_NEIGH_MAC_LO_ADDR:   rdata_reg <= nb_mac[31:0];
                                 `NK_PF_NEIGH_MAC_HI_ADDR:   rdata_reg <= {nb_valid, 15'd0, nb_mac[47:32]};
-                                default:                    err_reg   <= 1'b1;
+                                default: begin
+                                    rdata_reg <= par_rdata;
+                                    err_reg   <= par_err;
+                                end
                             endcase
                         T_PF_STATS, T_PF_NQE: begin
                             rdata_reg <= addr_reg[2] ? {16'd0, high_reg} : counter[31:0];
                             if (!addr_reg[2])
                                 high_reg <= counter[47:32];
+                        end
+                        T_PF_NSM: begin
+                            rdata_reg <= nsm_rdata;
+                            err_reg   <= nsm_err;
                         end
                         T_PF_ENTRY:
                             case ({26'd0, addr_reg[5:0]})
@@ -420,6 +416,7 @@ module nk_regs #(
                                 `NK_VFE_SOCKET_BASE_OFS:  rdata_reg <= sbase_reg[vf_reg];
                                 `NK_VFE_SOCKET_COUNT_OFS: rdata_reg <= scount_reg[vf_reg];
                                 `NK_VFE_MTU_OFS:          rdata_reg <= {16'd0, mtu_reg[vf_reg]};
+                                `NK_VFE_NSM_OFS:          rdata_reg <= {29'd0, nsm_reg[vf_reg]};
                                 `NK_VFE_STATUS_OFS:       rdata_reg <= {sockets[vf_reg], 14'd0,
                                                                         this_resetting, this_vf_en};
                                 default:                  err_reg   <= 1'b1;
@@ -452,23 +449,9 @@ module nk_regs #(
                 end else begin
                     case (target_reg)
                         T_PF:
-                            case (addr_reg)
-                                `NK_PF_RTO_MIN_US_ADDR:           rto_min_reg           <= wdata_reg;
-                                `NK_PF_RTO_INIT_US_ADDR:          rto_init_reg          <= wdata_reg;
-                                `NK_PF_RTO_MAX_US_ADDR:           rto_max_reg           <= wdata_reg;
-                                `NK_PF_TIME_WAIT_US_ADDR:         time_wait_reg         <= wdata_reg;
-                                `NK_PF_DELAYED_ACK_US_ADDR:       delayed_ack_reg       <= wdata_reg;
-                                `NK_PF_NEIGH_RETRY_US_ADDR:       neigh_retry_reg       <= wdata_reg;
-                                `NK_PF_RETRIES_ADDR:              retries_reg           <= wdata_reg[23:0];
-                                `NK_PF_FIN_WAIT2_US_ADDR:         fin_wait2_reg         <= wdata_reg;
-                                `NK_PF_INITIAL_CWND_ADDR:         initial_cwnd_reg      <= wdata_reg[7:0];
-                                `NK_PF_HASH_KEY_ADDR:             hash_key_reg[31:0]    <= wdata_reg;
-                                `NK_PF_HASH_KEY_ADDR + 17'd4:     hash_key_reg[63:32]   <= wdata_reg;
-                                `NK_PF_HASH_KEY_ADDR + 17'd8:     hash_key_reg[95:64]   <= wdata_reg;
-                                `NK_PF_HASH_KEY_ADDR + 17'd12:    hash_key_reg[127:96]  <= wdata_reg;
-                                `NK_PF_NEIGH_INDEX_ADDR:          neigh_index_reg       <= wdata_reg[7:0];
-                                default:                          err_reg               <= 1'b1;
-                            endcase
+                            err_reg <= par_err;
+                        T_PF_NSM:
+                            err_reg <= nsm_err;
                         T_PF_ENTRY:
                             if ({26'd0, addr_reg[5:0]} == `NK_VFE_CTRL_OFS) begin
                                 if (wdata_reg[0] && !this_pf_en) begin
@@ -483,6 +466,9 @@ module nk_regs #(
                                     vf_en_reg[vf_reg]         <= 1'b0;
                                     reset_request_reg[vf_reg] <= 1'b1;
                                 end
+                            end else if ({26'd0, addr_reg[5:0]} == `NK_VFE_NSM_OFS) begin
+                                // New connections take it at once.
+                                nsm_reg[vf_reg] <= wdata_reg[2:0];
                             end else if (entry_locked) begin
                                 err_reg <= 1'b1;
                             end else begin
@@ -548,17 +534,6 @@ module nk_regs #(
             err_reg           <= 1'b0;
             rvalid_reg        <= 1'b0;
             reset_request_reg <= {NVF{1'b0}};
-            rto_min_reg       <= `NK_PF_RTO_MIN_US_RESET;
-            rto_init_reg      <= `NK_PF_RTO_INIT_US_RESET;
-            rto_max_reg       <= `NK_PF_RTO_MAX_US_RESET;
-            time_wait_reg     <= `NK_PF_TIME_WAIT_US_RESET;
-            delayed_ack_reg   <= `NK_PF_DELAYED_ACK_US_RESET;
-            neigh_retry_reg   <= `NK_PF_NEIGH_RETRY_US_RESET;
-            retries_reg       <= RETRIES_RESET[23:0];
-            fin_wait2_reg     <= `NK_PF_FIN_WAIT2_US_RESET;
-            initial_cwnd_reg  <= INITIAL_CWND_RESET[7:0];
-            hash_key_reg      <= 128'd0;
-            neigh_index_reg   <= 8'd0;
             high_reg          <= 16'd0;
             pf_en_reg         <= {NVF{1'b0}};
             cfg_en_reg        <= {NVF{1'b0}};
@@ -569,6 +544,7 @@ module nk_regs #(
                 mask_reg[i]   <= 32'd0;
                 gw_reg[i]     <= 32'd0;
                 mtu_reg[i]    <= MTU_RESET[15:0];
+                nsm_reg[i]    <= 3'd0;
                 sbase_reg[i]  <= 32'd0;
                 scount_reg[i] <= 32'd0;
                 rbase_reg[i]  <= 64'd0;

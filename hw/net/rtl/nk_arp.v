@@ -80,27 +80,19 @@ module nk_arp #(
     assign ln_ip     = arp_spa;
     assign ln_mac    = arp_sha;
 
-    // ---- one answer waits while a frame is being sent ----
-    reg         reply_reg;
-    reg  [7:0]  reply_vf_reg;
-    reg  [47:0] reply_mac_reg;
-    reg  [31:0] reply_ip_reg;
+    // ---- answers wait while a frame is being sent ----
+    wire        reply_valid;
     wire        reply_take;
+    wire [7:0]  reply_vf;
+    wire [47:0] reply_mac;
+    wire [31:0] reply_ip;
+    wire [2:0]  reply_level;
 
-    assign arp_room = !reply_reg;
-
-    always @(posedge clk) begin
-        if (reply_take)
-            reply_reg <= 1'b0;
-        if (arp_valid && arp_mine && arp_request && !reply_reg) begin
-            reply_reg     <= 1'b1;
-            reply_vf_reg  <= arp_vf;
-            reply_mac_reg <= arp_sha;
-            reply_ip_reg  <= arp_spa;
-        end
-        if (rst)
-            reply_reg <= 1'b0;
-    end
+    nk_fifo #(.W(88), .DEPTH_LOG2(2), .FAST(1)) replies (
+        .clk(clk), .rst(rst),
+        .s_data({arp_vf, arp_sha, arp_spa}), .s_valid(arp_valid && arp_mine && arp_request), .s_ready(arp_room),
+        .m_data({reply_vf, reply_mac, reply_ip}), .m_valid(reply_valid), .m_ready(reply_take), .level(reply_level)
+    );
 
     // ---- build and send ----
     reg                sending_reg;
@@ -108,16 +100,16 @@ module nk_arp #(
     reg [3:0]          beat_reg;
     reg [BEATS*W-1:0]  frame_reg;
 
-    assign reply_take    = reply_reg && !sending_reg;
-    assign arp_req_ready = !reply_reg && !sending_reg;
+    assign reply_take    = reply_valid && !sending_reg;
+    assign arp_req_ready = !reply_valid && !sending_reg;
 
     wire        req_take = arp_req_valid && arp_req_ready;
-    wire [7:0]  vf       = reply_reg ? reply_vf_reg : arp_req_vf;
+    wire [7:0]  vf       = reply_valid ? reply_vf : arp_req_vf;
     wire [47:0] our_mac  = cfg_mac[{24'd0, vf} * 48 +: 48];
     wire [31:0] our_ip   = cfg_ip[{24'd0, vf} * 32 +: 32];
-    wire [47:0] eth_dst  = reply_reg ? reply_mac_reg : {48{1'b1}};
-    wire [47:0] tha      = reply_reg ? reply_mac_reg : 48'd0;
-    wire [31:0] tpa      = reply_reg ? reply_ip_reg : arp_req_ip;
+    wire [47:0] eth_dst  = reply_valid ? reply_mac : {48{1'b1}};
+    wire [47:0] tha      = reply_valid ? reply_mac : 48'd0;
+    wire [31:0] tpa      = reply_valid ? reply_ip : arp_req_ip;
     wire        last     = beat_reg == LAST_BEAT[3:0];
 
     always @(posedge clk) begin
@@ -127,7 +119,7 @@ module nk_arp #(
             beat_reg     <= 4'd0;
             // The first byte is in the lowest bits.
             frame_reg    <= {{BEATS*W-42*8{1'b0}}, rev32(tpa), rev48(tha), rev32(our_ip), rev48(our_mac),
-                             reply_reg ? 8'd2 : 8'd1, 8'd0, 8'd4, 8'd6, 16'h0008, 16'h0100, 16'h0608,
+                             reply_valid ? 8'd2 : 8'd1, 8'd0, 8'd4, 8'd6, 16'h0008, 16'h0100, 16'h0608,
                              rev48(our_mac), rev48(eth_dst)};
         end else if (m_valid && m_ready) begin
             beat_reg  <= beat_reg + 4'd1;
@@ -148,7 +140,7 @@ module nk_arp #(
     assign stat_tx_arp_requests = sent && !is_reply_reg;
     assign stat_tx_arp_replies  = sent && is_reply_reg;
 
-    assign busy = reply_reg || sending_reg;
+    assign busy = reply_level != 3'd0 || sending_reg;
 
 endmodule
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Purpose: answers ICMP echo requests (RFC 792): keeps one frame and sends it back with addresses swapped.
 //
-// Every frame is written to the buffer while it arrives, from beat 0 on; the verdict of nk_net_rx comes after its
+// Every frame is written to the buffer while it arrives, from beat 0 on; the verdict of nk_net_rx comes with its
 // last beat. Both checksums are updated, not made anew (RFC 1624): swapping addresses does not change them.
 //
 //   | dst MAC | src MAC | ... | ttl proto csum | src | dst | type code csum | id seq data
@@ -23,8 +23,8 @@ module nk_icmp_echo #(
     input  wire         tap_first,
     input  wire [W-1:0] tap_data,
 
-    // Verdict on the frame: an echo request of `echo_len` bytes, its first 38 bytes in `echo_hdr`. It is dropped
-    // unless `echo_room`.
+    // Verdict on the frame, with its last beat: an echo request of `echo_len` bytes, its first 38 bytes in `echo_hdr`.
+    // It is dropped unless `echo_room`.
     input  wire         echo_valid,
     output wire         echo_room,
     input  wire [303:0] echo_hdr,
@@ -62,12 +62,13 @@ module nk_icmp_echo #(
     // ---- capture ----
     reg          busy_reg;
     reg          whole_reg;    // the frame that arrives has found the buffer free from its first beat on
+    wire         whole = (tap_valid && tap_first) || whole_reg;
     reg [AW-1:0] wr_reg;
-    wire         we    = tap_valid && !busy_reg && (tap_first || whole_reg);
+    wire         we    = tap_valid && !busy_reg && whole;
     wire [AW-1:0] waddr = tap_first ? {AW{1'b0}} : wr_reg;
     wire         take  = echo_valid && echo_room;
 
-    assign echo_room = whole_reg && !busy_reg;
+    assign echo_room = whole && !busy_reg;
 
     always @(posedge clk) begin
         if (tap_valid && tap_first)

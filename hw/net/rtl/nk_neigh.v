@@ -20,7 +20,11 @@ module nk_neigh #(
     input  wire [31:0] ln_ip,
     input  wire [47:0] ln_mac,
 
-    // Look-up: the answer to `nq_ip` of this clock stands in the next one.
+    // A pulse when an address has got an entry that it did not have: look-ups find it from this clock on.
+    output wire        nb_new_valid,
+    output wire [31:0] nb_new_ip,
+
+    // Look-up: the answer to `nq_ip` of this clock stands in the next one; a new one every clock.
     input  wire [31:0] nq_ip,
     output wire        nq_hit,
     output wire [47:0] nq_mac,
@@ -31,7 +35,7 @@ module nk_neigh #(
     output wire [47:0] nb_mac,
     output wire        nb_valid,
 
-    // A learn is under way.
+    // A learn is under way, or its pulse.
     output wire        busy
 );
 
@@ -63,6 +67,8 @@ module nk_neigh #(
     reg  [47:0]  mac_reg;
     reg  [SW-1:0] set_reg;
     reg  [1:0]   victim_reg;
+    reg          new_reg;
+    reg  [31:0]  new_ip_reg;
 
     wire [WAYS-1:0] match;
     wire [WAYS-1:0] used;
@@ -79,15 +85,21 @@ module nk_neigh #(
             mac_reg <= ln_mac;
             set_reg <= set_of(ln_ip);
         end
+        new_reg <= insert;
+        if (insert)
+            new_ip_reg <= ip_reg;
         if (replace)
             victim_reg <= victim_reg + 2'd1;
         if (rst) begin
             learn_reg  <= 1'b0;
+            new_reg    <= 1'b0;
             victim_reg <= 2'd0;
         end
     end
 
-    assign busy = learn_reg;
+    assign nb_new_valid = new_reg;
+    assign nb_new_ip    = new_ip_reg;
+    assign busy         = learn_reg || new_reg;
 
     // ---- the ways ----
     wire [SW-1:0]      nq_set = set_of(nq_ip);

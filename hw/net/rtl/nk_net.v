@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Purpose: the network edge: frames of the MAC on one side, TCP segment descriptors and payload on the other.
 //
-//   rx_* ─▶ nk_net_rx ─▶ seg_*, pay_*
+//   rx_* ─▶ nk_net_rx ─▶ seg_*, pay_*, ptb_*
 //             │  └──────▶ nk_icmp_echo ───────┐
 //             └─▶ nk_arp ─▶ nk_neigh ◀─ nq_*  │
 //                   └─────────────────────────┤
@@ -19,8 +19,10 @@ module nk_net #(
     parameter NEIGH_ENTRIES = 64,
     // log2 of the bytes of the receive staging memory, 13 to 16.
     parameter STAGE_LOG2 = 13,
-    // log2 of the segments under way in the transmit path, 1 to 4.
-    parameter TX_SLOTS_LOG2 = 2,
+    // log2 of the segments under way in the transmit path, 2 to 10.
+    parameter TX_SLOTS_LOG2 = 8,
+    // log2 of the bytes of its payload memory, 13 to 18.
+    parameter TX_BUF_LOG2 = 15,
     // log2 of the bytes of a beat; follows from W, leave it.
     parameter LW = $clog2(W/8)
 ) (
@@ -60,6 +62,13 @@ module nk_net #(
     output wire [15:0]       seg_mss,
     output wire [3:0]        seg_wscale,
     output wire              seg_wscale_valid,
+    output wire [1:0]        seg_ecn,
+    output wire              seg_ts_valid,
+    output wire [31:0]       seg_tsval,
+    output wire [31:0]       seg_tsecr,
+    output wire              seg_sack_ok,
+    output wire [2:0]        seg_sack_n,
+    output wire [255:0]      seg_sack,
     output wire [15:0]       seg_len,
     output wire [LW-1:0]     seg_lane,
 
@@ -68,6 +77,15 @@ module nk_net #(
     input  wire              pay_ready,
     output wire [W-1:0]      pay_data,
     output wire              pay_last,
+
+    // ICMP 'fragmentation needed' about a segment from this VF's address: a pulse, at most one in 16 clocks.
+    output wire              ptb_valid,
+    output wire [7:0]        ptb_vf,
+    output wire [31:0]       ptb_rip,
+    output wire [15:0]       ptb_rport,
+    output wire [15:0]       ptb_lport,
+    output wire [31:0]       ptb_seq,
+    output wire [15:0]       ptb_mtu,
 
     // Segments to send.
     input  wire              txd_valid,
@@ -84,6 +102,13 @@ module nk_net #(
     input  wire [15:0]       txd_mss,
     input  wire [3:0]        txd_wscale,
     input  wire              txd_wscale_valid,
+    input  wire [1:0]        txd_ecn,
+    input  wire              txd_ts_valid,
+    input  wire [31:0]       txd_tsval,
+    input  wire [31:0]       txd_tsecr,
+    input  wire              txd_sack_ok,
+    input  wire [2:0]        txd_sack_n,
+    input  wire [255:0]      txd_sack,
     input  wire [15:0]       txd_len,
     input  wire [63:0]       txd_addr,
     input  wire [15:0]       txd_wrap_len,
@@ -104,10 +129,12 @@ module nk_net #(
     input  wire [W-1:0]      rdat_data,
     input  wire              rdat_last,
 
-    // Neighbour look-up (answer in the next clock) and ARP requests.
+    // Neighbour look-up (answer in the next clock); a pulse when an address has become known; ARP requests.
     input  wire [31:0]       nq_ip,
     output wire              nq_hit,
     output wire [47:0]       nq_mac,
+    output wire              nb_new_valid,
+    output wire [31:0]       nb_new_ip,
     input  wire              arp_req_valid,
     output wire              arp_req_ready,
     input  wire [7:0]        arp_req_vf,
@@ -169,12 +196,16 @@ module nk_net #(
         .seg_valid(seg_valid), .seg_ready(seg_ready), .seg_vf(seg_vf), .seg_smac(seg_smac), .seg_rip(seg_rip),
         .seg_rport(seg_rport), .seg_lport(seg_lport), .seg_seq(seg_seq), .seg_ack(seg_ack), .seg_flags(seg_flags),
         .seg_wnd(seg_wnd), .seg_mss(seg_mss), .seg_wscale(seg_wscale), .seg_wscale_valid(seg_wscale_valid),
+        .seg_ecn(seg_ecn), .seg_ts_valid(seg_ts_valid), .seg_tsval(seg_tsval), .seg_tsecr(seg_tsecr),
+        .seg_sack_ok(seg_sack_ok), .seg_sack_n(seg_sack_n), .seg_sack(seg_sack),
         .seg_len(seg_len), .seg_lane(seg_lane),
         .pay_valid(pay_valid), .pay_ready(pay_ready), .pay_data(pay_data), .pay_last(pay_last),
         .arp_valid(a_valid), .arp_room(a_room), .arp_mine(a_mine), .arp_request(a_request), .arp_vf(a_vf),
         .arp_sha(a_sha), .arp_spa(a_spa), .arp_forged(a_forged),
         .tap_valid(tap_valid), .tap_first(tap_first), .tap_data(tap_data),
         .echo_valid(echo_valid), .echo_room(echo_room), .echo_hdr(echo_hdr), .echo_len(echo_len),
+        .ptb_valid(ptb_valid), .ptb_vf(ptb_vf), .ptb_rip(ptb_rip), .ptb_rport(ptb_rport), .ptb_lport(ptb_lport),
+        .ptb_seq(ptb_seq), .ptb_mtu(ptb_mtu),
         .stat_rx_frames(stat_rx_frames), .stat_rx_bytes_inc(stat_rx_bytes_inc),
         .stat_rx_drop_runt(stat_rx_drop_runt), .stat_rx_drop_filter(stat_rx_drop_filter),
         .stat_rx_drop_proto(stat_rx_drop_proto), .stat_rx_drop_ip_header(stat_rx_drop_ip_header),
@@ -213,6 +244,7 @@ module nk_net #(
     nk_neigh #(.ENTRIES(NEIGH_ENTRIES)) neigh (
         .clk(clk), .rst(rst),
         .ln_valid(ln_valid), .ln_create(ln_create), .ln_ip(ln_ip), .ln_mac(ln_mac),
+        .nb_new_valid(nb_new_valid), .nb_new_ip(nb_new_ip),
         .nq_ip(nq_ip), .nq_hit(nq_hit), .nq_mac(nq_mac),
         .nb_index(nb_index), .nb_ip(nb_ip), .nb_mac(nb_mac), .nb_valid(nb_valid),
         .busy(neigh_busy)
@@ -243,11 +275,13 @@ module nk_net #(
     wire         tcp_busy;
     wire         arb_busy;
 
-    nk_net_tx #(.W(W), .NVF(NVF), .SLOTS_LOG2(TX_SLOTS_LOG2)) transmit (
+    nk_net_tx #(.W(W), .NVF(NVF), .SLOTS_LOG2(TX_SLOTS_LOG2), .BUF_LOG2(TX_BUF_LOG2)) transmit (
         .clk(clk), .rst(rst), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip),
         .txd_valid(txd_valid), .txd_ready(txd_ready), .txd_vf(txd_vf), .txd_dmac(txd_dmac), .txd_rip(txd_rip),
         .txd_rport(txd_rport), .txd_lport(txd_lport), .txd_seq(txd_seq), .txd_ack(txd_ack), .txd_flags(txd_flags),
         .txd_wnd(txd_wnd), .txd_mss(txd_mss), .txd_wscale(txd_wscale), .txd_wscale_valid(txd_wscale_valid),
+        .txd_ecn(txd_ecn), .txd_ts_valid(txd_ts_valid), .txd_tsval(txd_tsval), .txd_tsecr(txd_tsecr),
+        .txd_sack_ok(txd_sack_ok), .txd_sack_n(txd_sack_n), .txd_sack(txd_sack),
         .txd_len(txd_len), .txd_addr(txd_addr), .txd_wrap_len(txd_wrap_len), .txd_wrap_addr(txd_wrap_addr),
         .txd_done(txd_done),
         .rdreq_valid(rdreq_valid), .rdreq_ready(rdreq_ready), .rdreq_func(rdreq_func), .rdreq_addr(rdreq_addr),

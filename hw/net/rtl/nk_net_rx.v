@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Purpose: receive edge: checks Ethernet, IPv4 and TCP of each frame and hands on segments as a descriptor
-// and a payload stream; gives ARP and ICMP echo to their blocks; counts everything else.
+// and a payload stream; gives ARP, ICMP echo and 'fragmentation needed' to their blocks; counts everything else.
 //
-//   byte  0        6        12      14                    14+4*ihl                 14+4*ihl+4*doff
-//        | dst MAC | src MAC | type | IPv4, options       | TCP, options           | payload | padding
-//                                    ver/ihl tos len  (16)  sport dport       (0)
-//                                    id flags/frag    (18)  seq               (4)
-//                                    ttl proto csum   (22)  ack               (8)
-//                                    src (26) dst (30)      doff/flags wnd    (12)
-//                                                           csum urg          (16)
-//   ARP after the type:  htype(14) ptype(16) hlen plen op(20) sha(22) spa(28) tha(32) tpa(38)
+// A beat a clock, whatever the frames: nothing waits once a beat is taken. Beats pass nk_net_sum and four clocks
+// of delay; meanwhile nk_net_judge looks at the headers, so that a frame's last beat and its verdict come to the
+// staging memory together.
 //
-// One frame at a time: its beats go to the staging memory and the checksum while the first 134 bytes are kept
-// in `hdr_reg`; after the last beat four clocks decide, and 2 to 42 more walk the options of a SYN.
-// The sum over the whole datagram is the sum over its segment: a right IPv4 header sums up to 0.
+//   clock  0          1            2    3    4         5                       6
+//          rx beat    hdr_reg,     nk_net_judge        verdict: commit or      seg_valid, stat_*
+//                     masked beat  nk_net_sum          roll back, counters
 
 `default_nettype none
 `include "nk_abi.vh"
+`include "nk_net_verdict.vh"
 
 module nk_net_rx #(
     // Bus width in bits: 64, 128, 256 or 512.
@@ -59,6 +55,13 @@ module nk_net_rx #(
     output wire [15:0]       seg_mss,
     output wire [3:0]        seg_wscale,
     output wire              seg_wscale_valid,
+    output wire [1:0]        seg_ecn,
+    output wire              seg_ts_valid,
+    output wire [31:0]       seg_tsval,
+    output wire [31:0]       seg_tsecr,
+    output wire              seg_sack_ok,
+    output wire [2:0]        seg_sack_n,
+    output wire [255:0]      seg_sack,
     output wire [15:0]       seg_len,
     output wire [LW-1:0]     seg_lane,
 
@@ -80,8 +83,8 @@ module nk_net_rx #(
     // The sender claims the address of a VF, with another MAC.
     output wire              arp_forged,
 
-    // Every beat a clock later with what is not datagram set to 0, for the echo buffer; and the verdict, for one
-    // clock: the frame is an echo request of `echo_len` bytes (without padding) that starts with `echo_hdr`.
+    // Every beat with what is not datagram set to 0, for the echo buffer; and with the last one the verdict, for
+    // one clock: the frame is an echo request of `echo_len` bytes (without padding) that starts with `echo_hdr`.
     output wire              tap_valid,
     output wire              tap_first,
     output wire [W-1:0]      tap_data,
@@ -90,7 +93,17 @@ module nk_net_rx #(
     output wire [303:0]      echo_hdr,
     output wire [10:0]       echo_len,
 
-    // Counter pulses, see hw/abi/nk_abi.yaml. stat_rx_bytes_inc goes with stat_rx_frames.
+    // ICMP 'fragmentation needed' about a segment from this VF's address: a pulse, at most one in 16 clocks.
+    output reg               ptb_valid,
+    output reg  [7:0]        ptb_vf,
+    output reg  [31:0]       ptb_rip,
+    output reg  [15:0]       ptb_rport,
+    output reg  [15:0]       ptb_lport,
+    output reg  [31:0]       ptb_seq,
+    output reg  [15:0]       ptb_mtu,
+
+    // Counter pulses, see hw/abi/nk_abi.yaml; a frame raises one of them or `ptb_valid`. stat_rx_bytes_inc goes with
+    // stat_rx_frames.
     output reg               stat_rx_frames,
     output reg  [15:0]       stat_rx_bytes_inc,
     output reg               stat_rx_drop_runt,
@@ -124,24 +137,17 @@ module nk_net_rx #(
     localparam [31:0] LEN_BEAT = 16 / BYTES;                  // the beat with IPv4's total length, and where in it
     localparam [31:0] LEN_BIT  = (16 % BYTES) * 8;
     localparam AW       = STAGE_LOG2 - LW;
-    localparam SEGW     = 8 + 48 + 32 + 16 + 16 + 32 + 32 + 9 + 16 + 16 + 4 + 1 + 16 + LW;
+    localparam SEGW     = 8 + 48 + 32 + 16 + 16 + 32 + 32 + 9 + 16 + 16 + 4 + 1 + 2 + 1 + 32 + 32 + 1 + 3 + 256 + 16 + LW;
     localparam [15:0] FRAME_MAX = `NK_LIM_MTU_MAX + 14;
     // The Ethernet header does not count: first byte of the first and the second beat that does.
     localparam [31:0] FROM0     = (BYTES < 14) ? BYTES : 14;
     localparam [31:0] FROM1     = (BYTES < 14) ? 14 - BYTES : 0;
     localparam [LW:0] FULL      = BYTES[LW:0];
+    localparam SEGS_LOG2        = 5;
+    // Frames under way when `rx_ready` falls: fewer than this.
+    localparam RESERVE          = 8;
+    localparam [SEGS_LOG2:0] SEGS_FULL = (1 << SEGS_LOG2) - RESERVE;
 
-    localparam [2:0] S_BEATS = 3'd0, S_MATCH = 3'd1, S_ALIGN = 3'd2, S_JUDGE = 3'd3, S_VERDICT = 3'd4,
-                     S_OPTIONS = 3'd5;
-
-    localparam [3:0] V_RUNT = 4'd0, V_FILTER = 4'd1, V_PROTO = 4'd2, V_IP_HEADER = 4'd3, V_FRAGMENT = 4'd4,
-                     V_TCP_HEADER = 4'd5, V_ICMP = 4'd6, V_ARP = 4'd7, V_ARP_OTHER = 4'd8, V_ECHO = 4'd9,
-                     V_TCP = 4'd10;
-
-    function [47:0] rev48;
-        input [47:0] x;
-        rev48 = {x[7:0], x[15:8], x[23:16], x[31:24], x[39:32], x[47:40]};
-    endfunction
     function [31:0] rev32;
         input [31:0] x;
         rev32 = {x[7:0], x[15:8], x[23:16], x[31:24]};
@@ -150,341 +156,230 @@ module nk_net_rx #(
         input [15:0] x;
         rev16 = {x[7:0], x[15:8]};
     endfunction
+    function [47:0] rev48;
+        input [47:0] x;
+        rev48 = {x[7:0], x[15:8], x[23:16], x[31:24], x[39:32], x[47:40]};
+    endfunction
 
-    // ---- input ----
-    wire         in_valid;
-    wire [W-1:0] in_data;
-    wire         in_last;
-    wire [LW:0]  in_bytes;
-    wire         in_ready;
-
-    nk_skid #(.W(W + LW + 2)) input_skid (
-        .clk(clk), .rst(rst),
-        .s_data({rx_data, rx_last, rx_bytes}), .s_valid(rx_valid), .s_ready(rx_ready),
-        .m_data({in_data, in_last, in_bytes}), .m_valid(in_valid), .m_ready(in_ready)
-    );
-
-    // ---- beats of a frame ----
-    reg [2:0]            state_reg;
+    // ---- clock 0: a beat ----
+    wire                 stage_room;
+    wire [SEGS_LOG2:0]   segs_level;
+    reg                  rx_ready_reg;
     reg [4:0]            beat_reg;     // stops at HBEATS
     reg [15:0]           bytes_reg;    // stops above 32767
+    reg [16:0]           past_reg;     // the same without the Ethernet header; negative at first
     reg                  over_reg;     // longer than any frame may be: stored no further
+    reg [15:0]           len_reg;      // IPv4's total length
     reg [HBEATS*W-1:0]   hdr_reg;
-    reg [16:0]           end_reg;      // where the datagram ends, from the start of the frame
-    reg                  tap_valid_reg;
-    reg                  tap_first_reg;
+    reg                  ended_reg;
+    reg [15:0]           ended_bytes_reg;
 
-    wire leave;
-    wire room;
-    wire fire = in_valid && in_ready;
-    assign in_ready = state_reg == S_BEATS && (over_reg || room);
+    assign rx_ready = rx_ready_reg;
 
-    wire [15:0] bytes_next = bytes_reg[15] ? bytes_reg : bytes_reg + {{15-LW{1'b0}}, in_bytes};
+    wire        fire       = rx_valid && rx_ready_reg;
+    wire [15:0] bytes_next = bytes_reg[15] ? bytes_reg : bytes_reg + {{15-LW{1'b0}}, rx_bytes};
     wire        len_beat   = beat_reg == LEN_BEAT[4:0];
     wire        len_known  = {1'b0, beat_reg} + 6'd1 > LEN_BEAT[5:0];
-    wire [16:0] end_now    = len_beat ? {1'b0, rev16(in_data[LEN_BIT +: 16])} + 17'd14 : end_reg;
-    wire [16:0] rest       = end_now - {1'b0, bytes_reg};
+    wire [15:0] len_now    = len_beat ? rev16(rx_data[LEN_BIT +: 16]) : len_reg;
+    // Bytes of the datagram from this beat on.
+    wire [16:0] rest       = {1'b0, len_now} - past_reg;
     wire [LW:0] sum_to     = (!len_known) ? FULL
-                           : (end_now <= {1'b0, bytes_reg}) ? {LW+1{1'b0}}
+                           : ($signed({past_reg[16], past_reg}) >= $signed({2'b00, len_now})) ? {LW+1{1'b0}}
                            : (rest >= BYTES[16:0]) ? FULL : rest[LW:0];
     wire [LW:0] sum_from   = (beat_reg == 5'd0) ? FROM0[LW:0] : (beat_reg == 5'd1) ? FROM1[LW:0] : {LW+1{1'b0}};
 
     integer h;
     always @(posedge clk) begin
-        tap_valid_reg  <= fire && !over_reg;
-        tap_first_reg  <= beat_reg == 5'd0;
-        stat_rx_frames <= fire && in_last;
+        rx_ready_reg   <= stage_room && segs_level <= SEGS_FULL;
+        ended_reg      <= fire && rx_last;
+        stat_rx_frames <= fire && rx_last;
         if (fire) begin
-            if (beat_reg != HBEATS[4:0])
-                beat_reg <= beat_reg + 5'd1;
             for (h = 0; h < HBEATS; h = h + 1)
                 if (beat_reg == h[4:0])
-                    hdr_reg[h*W +: W] <= in_data;
+                    hdr_reg[h*W +: W] <= rx_data;
+            if (beat_reg != HBEATS[4:0])
+                beat_reg <= beat_reg + 5'd1;
             if (len_beat)
-                end_reg <= end_now;
+                len_reg <= len_now;
             bytes_reg         <= bytes_next;
+            past_reg          <= {1'b0, bytes_next} - 17'd14;
+            ended_bytes_reg   <= bytes_next;
             stat_rx_bytes_inc <= bytes_next;
-            if (bytes_next > FRAME_MAX)
-                over_reg <= 1'b1;
+            over_reg          <= bytes_next > FRAME_MAX;
         end
-        if (rst || leave) begin
+        if (rst || (fire && rx_last)) begin
             beat_reg  <= 5'd0;
             bytes_reg <= 16'd0;
+            past_reg  <= 17'd0 - 17'd14;
             over_reg  <= 1'b0;
         end
         if (rst) begin
-            tap_valid_reg  <= 1'b0;
+            rx_ready_reg   <= 1'b0;
+            ended_reg      <= 1'b0;
             stat_rx_frames <= 1'b0;
         end
     end
 
-    wire [17:0] sum;
-    wire        sum_valid;
+    // ---- clocks 1 to 4: sum, delay, verdict ----
+    wire [W-1:0] masked;
+    wire [17:0]  sum;
+    wire         sum_valid;
+
     nk_net_sum #(.W(W)) summer (
         .clk(clk), .rst(rst),
-        .s_valid(fire), .s_last(in_last), .s_data(in_data), .s_from(sum_from), .s_to(sum_to),
-        .masked_data(tap_data), .sum_valid(sum_valid), .sum(sum)
+        .s_valid(fire), .s_last(rx_last), .s_data(rx_data), .s_from(sum_from), .s_to(sum_to),
+        .masked_data(masked), .sum_valid(sum_valid), .sum(sum)
     );
-    assign tap_valid = tap_valid_reg;
-    assign tap_first = tap_first_reg;
 
-    // ---- the headers ----
-    wire [47:0] eth_dst   = rev48(hdr_reg[47:0]);
-    wire [47:0] eth_src   = rev48(hdr_reg[95:48]);
-    wire [15:0] eth_type  = rev16(hdr_reg[12*8 +: 16]);
-    wire [3:0]  ip_ihl    = hdr_reg[14*8 +: 4];
-    wire [3:0]  ip_ver    = hdr_reg[14*8+4 +: 4];
-    wire [15:0] ip_len    = rev16(hdr_reg[16*8 +: 16]);
-    wire [13:0] ip_frag   = {hdr_reg[20*8 +: 6], hdr_reg[21*8 +: 8]};   // MF, offset
-    wire [7:0]  ip_proto  = hdr_reg[23*8 +: 8];
-    wire [31:0] ip_src    = rev32(hdr_reg[26*8 +: 32]);
-    wire [31:0] ip_dst    = rev32(hdr_reg[30*8 +: 32]);
-    wire [63:0] arp_kind  = hdr_reg[14*8 +: 64];
-    wire [47:0] arp_tha   = rev48(hdr_reg[32*8 +: 48]);
-    wire [31:0] arp_tpa   = rev32(hdr_reg[38*8 +: 32]);
-    wire [5:0]  ip_hlen   = {ip_ihl, 2'b00};
-    wire [15:0] l4_len    = ip_len - {10'd0, ip_hlen};
-
-    assign arp_sha  = rev48(hdr_reg[22*8 +: 48]);
-    assign arp_spa  = rev32(hdr_reg[28*8 +: 32]);
-    assign echo_hdr = hdr_reg[303:0];
-    assign echo_len = end_reg[10:0];
-
-    // ---- S_MATCH: whose frame; IPv4 header sum, first half ----
-    reg         mac_hit_reg;
-    reg [7:0]   vf_reg;
-    reg [31:0]  vf_ip_reg;
-    reg [15:0]  vf_mtu_reg;
-    reg         arp_hit_reg;
-    reg [7:0]   arp_vf_reg;
-    reg [47:0]  arp_mac_reg;
-    reg         arp_forged_reg;
-    reg [135:0] ip_part_reg;
-    integer     v;
-    integer     q;
-    integer     w;
-
-    reg [135:0] ip_part_next;
-    always @* begin
-        ip_part_next = 136'd0;
-        for (q = 0; q < 4; q = q + 1)
-            for (w = 4*q; w < 4*q + 4 && w < 15; w = w + 1)
-                if (w < 5 || w < {28'd0, ip_ihl})
-                    ip_part_next[34*q +: 34] = ip_part_next[34*q +: 34] + {2'd0, hdr_reg[14*8 + 32*w +: 32]};
-    end
-
-    always @(posedge clk) if (state_reg == S_MATCH) begin
-        mac_hit_reg    <= 1'b0;
-        arp_hit_reg    <= 1'b0;
-        arp_forged_reg <= 1'b0;
-        // The last assignment holds: of two VFs with one address the lower one is served.
-        for (v = NVF - 1; v >= 0; v = v - 1) begin
-            if (cfg_en[v] && cfg_mac[48*v +: 48] == eth_dst) begin
-                mac_hit_reg <= 1'b1;
-                vf_reg      <= v[7:0];
-                vf_ip_reg   <= cfg_ip[32*v +: 32];
-                vf_mtu_reg  <= cfg_mtu[16*v +: 16];
-            end
-            if (cfg_en[v] && cfg_ip[32*v +: 32] == arp_tpa) begin
-                arp_hit_reg <= 1'b1;
-                arp_vf_reg  <= v[7:0];
-                arp_mac_reg <= cfg_mac[48*v +: 48];
-            end
-            if (cfg_en[v] && cfg_ip[32*v +: 32] == arp_spa && cfg_mac[48*v +: 48] != arp_sha)
-                arp_forged_reg <= 1'b1;
-        end
-        ip_part_reg <= ip_part_next;
-    end
-
-    assign arp_vf     = arp_vf_reg;
-    assign arp_forged = arp_forged_reg;
-
-    // ---- S_ALIGN: TCP header behind IPv4's options; IPv4 header sum, second half; pseudo-header ----
-    reg [479:0] tcp_reg;
-    reg [35:0]  ip_sum_reg;
-    reg [34:0]  pseudo_reg;
-
-    always @(posedge clk) if (state_reg == S_ALIGN) begin
-        tcp_reg    <= hdr_reg[14*8 + {23'd0, ip_hlen, 3'b000} +: 480];
-        ip_sum_reg <= {2'd0, ip_part_reg[33:0]} + {2'd0, ip_part_reg[67:34]}
-                    + {2'd0, ip_part_reg[101:68]} + {2'd0, ip_part_reg[135:102]};
-        // ICMP's checksum has none.
-        pseudo_reg <= (ip_proto != 8'd6) ? 35'd0
-                    : {3'd0, hdr_reg[26*8 +: 32]} + {3'd0, hdr_reg[30*8 +: 32]}
-                    + {19'd0, rev16(l4_len)} + 35'h0_0000_0600;
-    end
-
-    wire [3:0]  tcp_doff  = tcp_reg[12*8+4 +: 4];
-    wire [5:0]  tcp_hlen  = {tcp_doff, 2'b00};
-    wire [8:0]  tcp_flags = {tcp_reg[12*8], tcp_reg[13*8 +: 8]};
-    wire        tcp_syn   = tcp_flags[1];
-
-    // ---- S_JUDGE: everything but the segment's checksum ----
-    reg [3:0]  verdict_reg;
-    reg [17:0] pseudo_sum_reg;
-    reg [15:0] len_reg;
-    reg [7:0]  hlen_reg;
-
-    wire [17:0] ip_fold1 = {2'd0, ip_sum_reg[15:0]} + {2'd0, ip_sum_reg[31:16]} + {14'd0, ip_sum_reg[35:32]};
-    wire [16:0] ip_fold2 = {1'b0, ip_fold1[15:0]} + {15'd0, ip_fold1[17:16]};
-    // All ones is the only sum of a right header: the next fold of 17'h10000 and above is never 16'hffff.
-    wire        ip_sum_ok = ip_fold2 == 17'h0ffff;
-
-    wire is_arp     = eth_type == 16'h0806;
-    wire is_ip      = eth_type == 16'h0800;
-    wire broadcast  = &eth_dst;
-    wire src_mac_bad = eth_src[40];
-    // This host, all hosts, multicast and reserved, or the VF's own address: nobody to talk to.
-    wire src_ip_bad = ip_src == 32'd0 || ip_src[31:29] == 3'b111 || ip_src == vf_ip_reg;
-    // Ethernet, IPv4, 6 and 4 bytes of address, request or reply.
-    wire arp_ok     = (arp_kind == 64'h0100_0406_0008_0100 || arp_kind == 64'h0200_0406_0008_0100)
-                    && !arp_sha[40] && arp_sha != 48'd0;
-    wire arp_is_req = arp_kind[56];
-    assign arp_request = arp_is_req;
-    assign arp_mine    = verdict_reg == V_ARP;
-
-    reg [3:0] verdict_next;
-    always @* begin
-        if (bytes_reg < 16'd14 || over_reg)
-            verdict_next = V_RUNT;
-        else if (!mac_hit_reg && !(broadcast && is_arp))
-            verdict_next = V_FILTER;
-        else if (is_arp) begin
-            if (bytes_reg < 16'd42)
-                verdict_next = V_RUNT;
-            else if (!arp_ok)
-                verdict_next = V_PROTO;
-            else if (arp_hit_reg && (arp_is_req || (eth_dst == arp_mac_reg && arp_tha == arp_mac_reg)))
-                verdict_next = V_ARP;
-            else
-                verdict_next = V_ARP_OTHER;
-        end else if (!is_ip)
-            verdict_next = V_PROTO;
-        else if (bytes_reg < 16'd34)
-            verdict_next = V_RUNT;
-        else if (ip_ver != 4'd4 || ip_ihl < 4'd5)
-            verdict_next = V_IP_HEADER;
-        else if (bytes_reg < {10'd0, ip_hlen} + 16'd14)
-            verdict_next = V_RUNT;
-        else if (!ip_sum_ok || ip_len < {10'd0, ip_hlen})
-            verdict_next = V_IP_HEADER;
-        else if ({1'b0, bytes_reg} < end_reg || ip_len > vf_mtu_reg
-                 || ({1'b0, bytes_reg} > {1'b0, vf_mtu_reg} + 17'd14 && bytes_reg > 16'd60))
-            verdict_next = V_RUNT;
-        else if (ip_dst != vf_ip_reg || src_ip_bad || src_mac_bad)
-            verdict_next = V_FILTER;
-        else if (ip_frag != 14'd0)
-            verdict_next = V_FRAGMENT;
-        else if (ip_proto == 8'd6)
-            verdict_next = (l4_len < 16'd20 || tcp_doff < 4'd5 || {10'd0, tcp_hlen} > l4_len) ? V_TCP_HEADER : V_TCP;
-        else if (ip_proto == 8'd1)
-            verdict_next = (ip_ihl == 4'd5 && l4_len >= 16'd8 && tcp_reg[15:0] == 16'h0008) ? V_ECHO : V_ICMP;
-        else
-            verdict_next = V_PROTO;
-    end
-
-    always @(posedge clk) if (state_reg == S_JUDGE) begin
-        verdict_reg    <= verdict_next;
-        pseudo_sum_reg <= {2'd0, pseudo_reg[15:0]} + {2'd0, pseudo_reg[31:16]} + {15'd0, pseudo_reg[34:32]};
-        len_reg        <= l4_len - {10'd0, tcp_hlen};
-        hlen_reg       <= {2'd0, ip_hlen} + {2'd0, tcp_hlen} + 8'd14;
-    end
-
-    // ---- where the payload is: its first beat, its lane there, its beats ----
-    wire [LW-1:0] lane      = hlen_reg[LW-1:0];
-    wire [15:0]   first     = {8'd0, hlen_reg} >> LW;
-    wire [15:0]   beats     = (len_reg + {{16-LW{1'b0}}, lane} + BYTES[15:0] - 16'd1) >> LW;
-
-    // ---- S_VERDICT: the segment's checksum; commit or roll back ----
-    wire [18:0] l4_fold1   = {1'b0, sum} + {1'b0, pseudo_sum_reg};
-    wire [16:0] l4_fold2   = {1'b0, l4_fold1[15:0]} + {14'd0, l4_fold1[18:16]};
-    wire        l4_sum_ok  = l4_fold2 == 17'h0ffff;
-
-    wire        is_tcp     = verdict_reg == V_TCP && l4_sum_ok;
-    wire        is_echo    = verdict_reg == V_ECHO && l4_sum_ok;
-    wire        walk       = is_tcp && tcp_syn && tcp_doff != 4'd5 && !walked_reg;
-    wire        seg_room;
-    wire        stage_room;
-    assign      leave      = state_reg == S_VERDICT && !walk && (!is_tcp || (seg_room && stage_room));
-
-    // The sum is there in S_VERDICT, see nk_net_sum. TCP's checksum, urgent pointer and reserved bits say nothing.
-    wire        unused_ok  = &{1'b0, sum_valid, tcp_reg[159:128], tcp_reg[99:97], first[15:AW+1], beats[15:AW+1]};
-
-    reg         walked_reg;
-    wire        walk_done;
-    wire [15:0] opt_mss;
-    wire [3:0]  opt_wscale;
-    wire        opt_wscale_valid;
-
-    nk_tcp_options walker (
-        .clk(clk), .rst(rst),
-        .start(state_reg == S_VERDICT && walk), .options(tcp_reg[479:160]), .length(tcp_hlen - 6'd20),
-        .done(walk_done), .mss(opt_mss), .wscale(opt_wscale), .wscale_valid(opt_wscale_valid)
-    );
+    // Bit n: a beat to store is in clock n+1; it is the first of its frame.
+    reg  [4:0]   beats_reg;
+    reg  [4:0]   firsts_reg;
+    reg  [1:0]   slot_reg;
+    wire [W-1:0] stored;
 
     always @(posedge clk) begin
-        case (state_reg)
-            S_BEATS:   if (fire && in_last) state_reg <= S_MATCH;
-            S_MATCH:   state_reg <= S_ALIGN;
-            S_ALIGN:   state_reg <= S_JUDGE;
-            S_JUDGE:   state_reg <= S_VERDICT;
-            S_VERDICT: state_reg <= walk ? S_OPTIONS : leave ? S_BEATS : S_VERDICT;
-            default:   if (walk_done) state_reg <= S_VERDICT;
-        endcase
-        if (walk_done)
-            walked_reg <= 1'b1;
-        if (rst || leave)
-            walked_reg <= 1'b0;
-        if (rst)
-            state_reg <= S_BEATS;
+        beats_reg  <= {beats_reg[3:0], fire && !over_reg};
+        firsts_reg <= {firsts_reg[3:0], beat_reg == 5'd0};
+        slot_reg   <= slot_reg + 2'd1;
+        if (rst) begin
+            beats_reg <= 5'd0;
+            slot_reg  <= 2'd0;
+        end
     end
 
-    // ---- outputs ----
-    wire [AW:0]   end_beats = (is_tcp && len_reg != 16'd0) ? beats[AW:0] : {AW+1{1'b0}};
-    wire          stage_busy;
-    wire [4:0]    seg_level;
+    nk_ram_1w1r #(.W(W), .AW(2)) delay (
+        .clk(clk),
+        .we(beats_reg[0]), .waddr(slot_reg), .wdata(masked),
+        .re(beats_reg[3]), .raddr(slot_reg + 2'd1), .rdata(stored)
+    );
 
-    nk_net_stage #(.W(W), .AW(AW), .FRAMES_LOG2(4)) stage (
+    wire         valid;
+    wire [3:0]   verdict;
+    wire [7:0]   vf;
+    wire [47:0]  smac;
+    wire [31:0]  rip;
+    wire [1:0]   ecn;
+    wire [287:0] l4;
+    wire [15:0]  len;
+    wire [LW-1:0] lane;
+    wire [7:0]   first;
+    wire [7:0]   stop;
+    wire [15:0]  mss;
+    wire [3:0]   wscale;
+    wire         wscale_valid;
+    wire         sack_ok;
+    wire         ts_valid;
+    wire [31:0]  tsval;
+    wire [31:0]  tsecr;
+    wire [2:0]   sack_n;
+    wire [255:0] sack;
+    wire [303:0] early;
+    wire         judge_busy;
+
+    nk_net_judge #(.NVF(NVF), .LW(LW)) judge (
         .clk(clk), .rst(rst),
-        .we(fire && !over_reg), .wdata(in_data), .room(room),
-        .end_valid(leave), .end_ready(stage_room), .end_first(first[AW:0]), .end_beats(end_beats),
+        .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip), .cfg_mtu(cfg_mtu),
+        .f_valid(ended_reg), .f_hdr(hdr_reg[1071:0]), .f_bytes(ended_bytes_reg), .f_sum(sum),
+        .j_valid(valid), .j_verdict(verdict),
+        .j_vf(vf), .j_smac(smac), .j_rip(rip), .j_ecn(ecn), .j_l4(l4), .j_len(len),
+        .j_lane(lane), .j_first(first), .j_stop(stop),
+        .j_mss(mss), .j_wscale(wscale), .j_wscale_valid(wscale_valid), .j_sack_ok(sack_ok),
+        .j_ts_valid(ts_valid), .j_tsval(tsval), .j_tsecr(tsecr), .j_sack_n(sack_n), .j_sack(sack),
+        .j_early(early), .j_arp_vf(arp_vf), .j_arp_forged(arp_forged), .j_end(echo_len),
+        .busy(judge_busy)
+    );
+
+    // ---- clock 5: the verdict, beside the last beat ----
+    wire        is_tcp  = valid && verdict == `NK_NV_TCP;
+    wire        is_arp  = valid && verdict == `NK_NV_ARP;
+    wire        is_echo = valid && verdict == `NK_NV_ECHO;
+    wire        is_ptb  = valid && verdict == `NK_NV_PTB;
+    wire [15:0] first16 = {8'd0, first};
+    wire [15:0] stop16  = {8'd0, stop};
+    wire        stage_busy;
+    wire        segs_ready;
+
+    nk_net_stage #(.W(W), .AW(AW), .FRAMES_LOG2(6), .RESERVE(RESERVE)) stage (
+        .clk(clk), .rst(rst),
+        .we(beats_reg[4]), .wdata(stored), .room(stage_room),
+        .end_valid(valid), .end_keep(is_tcp && len != 16'd0), .end_first(first16[AW:0]), .end_stop(stop16[AW:0]),
         .pay_valid(pay_valid), .pay_ready(pay_ready), .pay_data(pay_data), .pay_last(pay_last),
         .busy(stage_busy)
     );
 
-    nk_fifo #(.W(SEGW), .DEPTH_LOG2(4)) segs (
+    nk_fifo #(.W(SEGW), .DEPTH_LOG2(SEGS_LOG2), .FAST(1)) segs (
         .clk(clk), .rst(rst),
-        .s_data({vf_reg, eth_src, ip_src, rev16(tcp_reg[15:0]), rev16(tcp_reg[31:16]), rev32(tcp_reg[63:32]),
-                 rev32(tcp_reg[95:64]), tcp_flags, rev16(tcp_reg[14*8 +: 16]),
-                 walked_reg ? opt_mss : 16'd0, walked_reg ? opt_wscale : 4'd0, walked_reg && opt_wscale_valid,
-                 len_reg, lane}),
-        .s_valid(leave && is_tcp), .s_ready(seg_room),
+        .s_data({vf, smac, rip, rev16(l4[15:0]), rev16(l4[31:16]), rev32(l4[63:32]), rev32(l4[95:64]),
+                 l4[12*8], l4[13*8 +: 8], rev16(l4[14*8 +: 16]), mss, wscale, wscale_valid,
+                 ecn, ts_valid, tsval, tsecr, sack_ok, sack_n, sack, len, lane}),
+        .s_valid(is_tcp), .s_ready(segs_ready),
         .m_data({seg_vf, seg_smac, seg_rip, seg_rport, seg_lport, seg_seq, seg_ack, seg_flags, seg_wnd, seg_mss,
-                 seg_wscale, seg_wscale_valid, seg_len, seg_lane}),
-        .m_valid(seg_valid), .m_ready(seg_ready), .level(seg_level)
+                 seg_wscale, seg_wscale_valid, seg_ecn, seg_ts_valid, seg_tsval, seg_tsecr, seg_sack_ok, seg_sack_n,
+                 seg_sack, seg_len, seg_lane}),
+        .m_valid(seg_valid), .m_ready(seg_ready), .level(segs_level)
     );
 
-    assign arp_valid  = leave && (verdict_reg == V_ARP || verdict_reg == V_ARP_OTHER);
-    assign echo_valid = leave && is_echo;
+    assign arp_valid   = is_arp || (valid && verdict == `NK_NV_ARP_OTHER);
+    assign arp_mine    = is_arp;
+    assign arp_request = early[21*8];
+    assign arp_sha     = rev48(early[22*8 +: 48]);
+    assign arp_spa     = rev32(early[28*8 +: 32]);
 
-    wire no_room = (verdict_reg == V_ARP && arp_is_req && !arp_room) || (is_echo && !echo_room);
+    assign tap_valid   = beats_reg[4];
+    assign tap_first   = firsts_reg[4];
+    assign tap_data    = stored;
+    assign echo_valid  = is_echo;
+    assign echo_hdr    = early;
+
+    // ---- what becomes of each frame ----
+    reg [3:0] ptb_rest_reg;      // clocks until the next may go
+    reg       counted_reg;
+    wire      ptb_go   = is_ptb && ptb_rest_reg == 4'd0;
+    wire      no_room  = (is_arp && arp_request && !arp_room) || (is_echo && !echo_room) || (is_ptb && !ptb_go);
 
     always @(posedge clk) begin
-        stat_rx_drop_runt       <= leave && verdict_reg == V_RUNT;
-        stat_rx_drop_filter     <= leave && (verdict_reg == V_FILTER || verdict_reg == V_ARP_OTHER);
-        stat_rx_drop_proto      <= leave && verdict_reg == V_PROTO;
-        stat_rx_drop_ip_header  <= leave && verdict_reg == V_IP_HEADER;
-        stat_rx_drop_fragment   <= leave && verdict_reg == V_FRAGMENT;
-        stat_rx_drop_tcp_header <= leave && verdict_reg == V_TCP_HEADER;
-        stat_rx_drop_tcp_csum   <= leave && verdict_reg == V_TCP && !l4_sum_ok;
-        stat_rx_drop_icmp       <= leave && (verdict_reg == V_ICMP || (verdict_reg == V_ECHO && !l4_sum_ok));
-        stat_rx_drop_overflow   <= leave && no_room;
-        stat_rx_arp             <= leave && verdict_reg == V_ARP && !no_room;
-        stat_rx_icmp_echo       <= leave && is_echo && !no_room;
-        stat_rx_segments        <= leave && is_tcp;
+        counted_reg             <= valid;
+        stat_rx_drop_runt       <= valid && verdict == `NK_NV_RUNT;
+        stat_rx_drop_filter     <= valid && (verdict == `NK_NV_FILTER || verdict == `NK_NV_ARP_OTHER);
+        stat_rx_drop_proto      <= valid && verdict == `NK_NV_PROTO;
+        stat_rx_drop_ip_header  <= valid && verdict == `NK_NV_IP_HEADER;
+        stat_rx_drop_fragment   <= valid && verdict == `NK_NV_FRAGMENT;
+        stat_rx_drop_tcp_header <= valid && verdict == `NK_NV_TCP_HEADER;
+        stat_rx_drop_tcp_csum   <= valid && verdict == `NK_NV_TCP_CSUM;
+        stat_rx_drop_icmp       <= valid && verdict == `NK_NV_ICMP;
+        stat_rx_drop_overflow   <= no_room;
+        stat_rx_arp             <= is_arp && !no_room;
+        stat_rx_icmp_echo       <= is_echo && !no_room;
+        stat_rx_segments        <= is_tcp;
+
+        ptb_valid <= ptb_go;
+        if (ptb_go) begin
+            ptb_vf    <= vf;
+            ptb_mtu   <= rev16(l4[6*8 +: 16]);
+            ptb_rip   <= rev32(l4[(8+16)*8 +: 32]);
+            ptb_lport <= rev16(l4[28*8 +: 16]);
+            ptb_rport <= rev16(l4[30*8 +: 16]);
+            ptb_seq   <= rev32(l4[32*8 +: 32]);
+        end
+        if (ptb_go)
+            ptb_rest_reg <= 4'd15;
+        else if (ptb_rest_reg != 4'd0)
+            ptb_rest_reg <= ptb_rest_reg - 4'd1;
+
+        if (rst) begin
+            counted_reg  <= 1'b0;
+            ptb_valid    <= 1'b0;
+            ptb_rest_reg <= 4'd0;
+        end
     end
 
-    assign busy = in_valid || beat_reg != 5'd0 || state_reg != S_BEATS || stage_busy || seg_level != 5'd0;
+    assign busy = beat_reg != 5'd0 || judge_busy || |beats_reg || stage_busy
+               || segs_level != {SEGS_LOG2+1{1'b0}} || counted_reg;
+
+    // `rx_ready` has kept a place; the judge knows when the sum comes. TCP's checksum, urgent pointer and reserved
+    // bits say nothing.
+    wire unused = &{1'b0, sum_valid, segs_ready, hdr_reg[HBEATS*W-1:1072], l4[159:128], l4[103:97], l4[191:160],
+                    first16[15:AW+1], stop16[15:AW+1]};
 
 endmodule
 

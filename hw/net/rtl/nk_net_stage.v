@@ -12,24 +12,27 @@
 module nk_net_stage #(
     // Bus width in bits.
     parameter W = 512,
-    // log2 of the beats that it holds. Must exceed the beats of the largest frame.
+    // log2 of the beats that it holds. Must exceed the beats of the largest frame by RESERVE.
     parameter AW = 7,
     // log2 of the frames that may wait.
-    parameter FRAMES_LOG2 = 4
+    parameter FRAMES_LOG2 = 6,
+    // Beats, and frames, that may come after `room` was seen.
+    parameter RESERVE = 8
 ) (
     input  wire         clk,
     input  wire         rst,
 
-    // Beats of the frame that is arriving. `room`: one more may be written.
+    // Beats of the frame that is arriving. `room`: RESERVE beats and frames more may come.
     input  wire         we,
     input  wire [W-1:0] wdata,
     output wire         room,
 
-    // End of that frame, after its last `we`: keep `end_beats` beats from beat `end_first` on; 0 beats: forget it.
+    // End of that frame, with its last `we` or after it: with `end_keep` beats `end_first` to `end_stop`-1 are kept
+    // (one or more), else all are forgotten.
     input  wire         end_valid,
-    output wire         end_ready,
+    input  wire         end_keep,
     input  wire [AW:0]  end_first,
-    input  wire [AW:0]  end_beats,
+    input  wire [AW:0]  end_stop,
 
     // Committed beats, frame by frame.
     output wire         pay_valid,
@@ -41,45 +44,54 @@ module nk_net_stage #(
     output wire         busy
 );
 
-    localparam [AW:0] DEPTH = {1'b1, {AW{1'b0}}};
-    localparam [AW:0] ONE   = {{AW{1'b0}}, 1'b1};
+    localparam [AW:0] FULL = (1 << AW) - RESERVE;
+    localparam [AW:0] ONE  = {{AW{1'b0}}, 1'b1};
+    localparam [FRAMES_LOG2:0] LIST_FULL = (1 << FRAMES_LOG2) - RESERVE;
+    localparam [FRAMES_LOG2:0] LIST_NONE = {FRAMES_LOG2+1{1'b0}};
+
+    initial begin
+        if (RESERVE >= (1 << AW) || RESERVE >= (1 << FRAMES_LOG2)) begin
+            $display("%m: RESERVE = %0d must be below %0d beats, %0d frames", RESERVE, 1 << AW, 1 << FRAMES_LOG2);
+            $finish;
+        end
+    end
 
     // ---- write side ----
     reg  [AW:0] wr_reg;
     reg  [AW:0] start_reg;
     reg  [AW:0] rd_reg;
-    wire [AW:0] level = wr_reg - rd_reg;
-    wire        take  = end_valid && end_ready;
-    wire        keep  = end_beats != {AW+1{1'b0}};
-    wire [AW:0] first = start_reg + end_first;
-    wire        list_ready;
+    wire [AW:0] level  = wr_reg - rd_reg;
+    wire        commit = end_valid && end_keep;
+    wire [AW:0] first  = start_reg + end_first;
+    wire [AW:0] stop   = start_reg + end_stop;
+    wire [AW:0] beats  = end_stop - end_first;
+    wire [FRAMES_LOG2:0] list_level;
 
-    assign room      = level != DEPTH;
-    assign end_ready = !keep || list_ready;
+    assign room = level <= FULL && list_level <= LIST_FULL;
 
     always @(posedge clk) begin
-        if (we)
+        if (end_valid) begin
+            wr_reg    <= end_keep ? stop : start_reg;
+            start_reg <= end_keep ? stop : start_reg;
+        end else if (we)
             wr_reg <= wr_reg + ONE;
-        if (take) begin
-            wr_reg    <= keep ? first + end_beats : start_reg;
-            start_reg <= keep ? first + end_beats : start_reg;
-        end
         if (rst) begin
             wr_reg    <= {AW+1{1'b0}};
             start_reg <= {AW+1{1'b0}};
         end
     end
 
-    // ---- committed frames: where, how many beats ----
+    // ---- committed frames: where, how many beats; past the list if nobody waits in it ----
     wire [AW:0] list_first;
     wire [AW:0] list_beats;
     wire        list_valid;
+    wire        list_ready;
     wire        list_get;
-    wire [FRAMES_LOG2:0] list_level;
+    wire        direct = list_get && list_level == LIST_NONE;
 
     nk_fifo #(.W(2*AW + 2), .DEPTH_LOG2(FRAMES_LOG2)) list (
         .clk(clk), .rst(rst),
-        .s_data({first, end_beats}), .s_valid(end_valid && keep), .s_ready(list_ready),
+        .s_data({first, beats}), .s_valid(commit && !direct), .s_ready(list_ready),
         .m_data({list_first, list_beats}), .m_valid(list_valid), .m_ready(list_get),
         .level(list_level)
     );
@@ -110,11 +122,14 @@ module nk_net_stage #(
         end
         out_valid_reg <= step || (out_valid_reg && !out_ready);
         if (list_get) begin
-            active_reg <= list_valid;
+            active_reg <= list_valid || (commit && direct);
+            // Whatever lies between the last frame and this one (header beats) is free with this.
             if (list_valid) begin
-                // Whatever lies between the last frame and this one (header beats) is free with this.
                 rd_reg   <= list_first;
                 left_reg <= list_beats;
+            end else if (commit && direct) begin
+                rd_reg   <= first;
+                left_reg <= beats;
             end
         end
         if (rst) begin
@@ -130,8 +145,10 @@ module nk_net_stage #(
         .m_data({pay_last, pay_data}), .m_valid(pay_valid), .m_ready(pay_ready)
     );
 
-    assign busy = level != {AW+1{1'b0}} || list_level != {FRAMES_LOG2+1{1'b0}} || active_reg
-               || out_valid_reg || pay_valid;
+    assign busy = level != {AW+1{1'b0}} || list_level != LIST_NONE || active_reg || out_valid_reg || pay_valid;
+
+    // `room` has kept a place.
+    wire unused = &{1'b0, list_ready};
 
 endmodule
 

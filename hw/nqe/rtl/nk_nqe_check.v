@@ -163,7 +163,7 @@ module nk_nqe_check #(
         send_op = 1'b0;
         case (op)
             `NK_OP_SOCKET, `NK_OP_LISTEN, `NK_OP_CONNECT, `NK_OP_ACCEPT, `NK_OP_SHUTDOWN, `NK_OP_CLOSE,
-            `NK_OP_ABORT, `NK_OP_INFO: job_op  = 1'b1;
+            `NK_OP_ABORT, `NK_OP_SETOPT, `NK_OP_INFO: job_op  = 1'b1;
             `NK_OP_SEND, `NK_OP_CREDIT: send_op = 1'b1;
             default: ;
         endcase

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purpose: FIFO lists of flows, linked through one memory; a flow stands in one list at most.
+// Purpose: FIFO lists of flows, linked through one memory: a push every clock, a pop every clock from alternating lists.
 //
-// Requests are carried out in the order in which they were accepted (both in one clock: push first), each
-// in two clocks: the first reads next[head] or queued[flow], the second links or unlinks. A push of a flow
-// that already stands in a list does nothing, so whoever wants a flow to be served just pushes it.
+// A flow stands in one list at most, whoever pushes sees to that. To pop is to look first: a list is selected,
+// its first flow is read (b, m) and offered (c), and only when the offer is taken the list moves on (k).
+// An offer that is withdrawn has changed nothing. Selections run ahead of that and may be of a list whose
+// last flow goes meanwhile: they are dropped then (kill).
+//
+// head[] has two writers, so it is two memories: head_a by a push to an empty list, head_n by a pop; fresh[]
+// says which of them counts.
 
 `default_nettype none
 
@@ -17,30 +21,31 @@ module nk_flow_lists #(
     // Width of a list number, 1 to 20.
     parameter LLW = 2
 ) (
-    // Clock and reset (synchronous, active high; then all lists are empty, after FLOWS clocks).
+    // Clock and reset (synchronous, active high; then all lists are empty).
     input  wire             clk,
     input  wire             rst,
 
-    // Append a flow to a list.
+    // Append a flow, that stands in no list, to a list.
     input  wire             push_valid,
-    output wire             push_ready,
     input  wire [LLW-1:0]   push_list,
     input  wire [FW-1:0]    push_flow,
 
-    // Take the first flow of a list. Answer: pulse 2 clocks later or more; `pop_hit` = 0: it was empty.
-    input  wire             pop_valid,
-    output wire             pop_ready,
-    input  wire [LLW-1:0]   pop_list,
-    output wire             pop_done,
-    output wire             pop_hit,
-    output wire [FW-1:0]    pop_flow,
-
-    // Lists that hold a flow; up to date with a pop in the clock of its pop_done.
+    // Lists that hold a flow and may be selected.
     output wire [LISTS-1:0] nonempty,
+    // Select one of them in this very clock: its first flow is to be offered.
+    input  wire             sel_valid,
+    output wire             sel_ready,
+    input  wire [LLW-1:0]   sel_list,
 
-    // The walk that clears the queued bits is over.
-    output wire             init_done,
-    // The walk is under way, or an accepted request has not been carried out yet.
+    // Lists whose flows may be offered; an offer is withdrawn one clock after this falls.
+    input  wire [LISTS-1:0] allow,
+    // The offer; it leaves its list when it is taken.
+    output wire             out_valid,
+    input  wire             out_ready,
+    output wire [LLW-1:0]   out_list,
+    output wire [FW-1:0]    out_flow,
+
+    // A push or an offer is under way.
     output wire             busy
 );
 
@@ -53,126 +58,204 @@ module nk_flow_lists #(
         end
     end
 
-    localparam integer LAST_FLOW = FLOWS - 1;
+    // A push counts in some_reg at once, in the memories a clock later (q).
+    reg [LISTS-1:0] some_reg;
+    reg [LISTS-1:0] fresh_reg;
+    reg             q_valid_reg;
+    reg [LLW-1:0]   q_list_reg;
+    reg [FW-1:0]    q_flow_reg;
+    reg             q_empty_reg;
+    reg             q_fwd_reg;
+    reg [FW-1:0]    q_fwd_flow_reg;
 
-    reg             init_done_reg;
-    reg [FW-1:0]    walk_reg;
+    // Selected.
+    reg             b_valid_reg;
+    reg [LLW-1:0]   b_list_reg;
+    // Its head and tail are read; what came too late for the memories stands in the fwd registers.
+    reg             m_valid_reg;
+    reg [LLW-1:0]   m_list_reg;
+    reg             m_fresh_reg;
+    reg             m_head_fwd_reg;
+    reg [FW-1:0]    m_head_reg;
+    reg             m_tail_fwd_reg;
+    reg [FW-1:0]    m_tail_reg;
+    // Offered; it is the last one of its list.
+    reg             c_valid_reg;
+    reg [LLW-1:0]   c_list_reg;
+    reg [FW-1:0]    c_flow_reg;
+    reg             c_last_reg;
+    // Taken: the list moves on to next[flow].
+    reg             k_valid_reg;
+    reg [LLW-1:0]   k_list_reg;
+    reg             k_last_reg;
+    reg             k_fwd_reg;
+    reg [FW-1:0]    k_fwd_flow_reg;
 
-    // Requests accepted and not begun.
-    reg             push_pend_reg;
-    reg [LLW-1:0]   push_list_reg;
-    reg [FW-1:0]    push_flow_reg;
-    reg             pop_pend_reg;
-    reg [LLW-1:0]   pop_list_reg;
-    // Of two that wait, the pop came first.
-    reg             pop_older_reg;
+    wire take = c_valid_reg && out_ready;
 
-    reg [FW-1:0]    head [0:(1<<LLW)-1];
-    reg [FW-1:0]    tail [0:(1<<LLW)-1];
-    reg [LISTS-1:0] nonempty_reg;
+    // Same list in two places.
+    wire q_is_push = q_valid_reg && q_list_reg == push_list;
+    wire q_is_b    = q_valid_reg && q_list_reg == b_list_reg;
+    wire q_is_m    = q_valid_reg && q_list_reg == m_list_reg;
+    wire q_is_c    = q_valid_reg && q_list_reg == c_list_reg;
+    wire q_is_k    = q_valid_reg && q_list_reg == k_list_reg;
+    wire k_is_push = k_valid_reg && k_list_reg == push_list;
+    wire k_is_sel  = k_valid_reg && k_list_reg == sel_list;
+    wire k_is_b    = k_valid_reg && k_list_reg == b_list_reg;
+    wire k_is_m    = k_valid_reg && k_list_reg == m_list_reg;
+    wire c_is_m    = c_valid_reg && c_list_reg == m_list_reg;
 
-    // Second clock of a request.
-    reg             op_push_reg;
-    reg             op_pop_reg;
-    reg             op_hit_reg;
-    reg             op_last_reg;
-    reg [LLW-1:0]   op_list_reg;
-    reg [FW-1:0]    op_flow_reg;
+    // Both in one clock: first the pop, then the push.
+    wire k_empties  = k_valid_reg && k_last_reg;
+    wire q_to_empty = q_empty_reg || (k_last_reg && q_is_k && k_valid_reg);
 
-    assign push_ready = init_done_reg && !push_pend_reg;
-    assign pop_ready  = init_done_reg && !pop_pend_reg;
+    // ----------------------------------------------------------------------------------- memories
 
-    wire push_take = push_valid && push_ready;
-    wire pop_take  = pop_valid && pop_ready;
+    wire [FW-1:0] next_rdata;
+    wire [FW-1:0] tail_q;
+    wire [FW-1:0] tail_m;
+    wire [FW-1:0] head_a;
+    wire [FW-1:0] head_n;
+    wire [FW-1:0] k_next = k_fwd_reg ? k_fwd_flow_reg : next_rdata;
+    wire [FW-1:0] q_tail = q_fwd_reg ? q_fwd_flow_reg : tail_q;
 
-    wire            idle      = !op_push_reg && !op_pop_reg;
-    wire            pop_go    = idle && pop_pend_reg && (pop_older_reg || !push_pend_reg);
-    wire            push_go   = idle && push_pend_reg && !(pop_pend_reg && pop_older_reg);
-    wire [FW-1:0]   pop_head  = head[pop_list_reg];
-    wire            pop_some  = nonempty_reg[pop_list_reg];
-    wire            pop_last  = pop_head == tail[pop_list_reg];
-
-    wire            queued;
-    wire [FW-1:0]   next;
-    wire            append    = op_push_reg && !queued;
-    wire            push_some = nonempty_reg[op_list_reg];
-    wire            unlink    = op_pop_reg && op_hit_reg;
+    // m waits for an offer of its own list: what follows that is not known before.
+    wire m_go = m_valid_reg && !c_is_m && (!c_valid_reg || take);
+    wire b_go = b_valid_reg && (!m_valid_reg || m_go);
 
     nk_ram_1w1r #(.W(FW), .AW(FW)) u_next (
         .clk(clk),
-        .we(append && push_some), .waddr(tail[op_list_reg]), .wdata(op_flow_reg),
-        .re(pop_go), .raddr(pop_head), .rdata(next)
+        .we(q_valid_reg && !q_to_empty), .waddr(q_tail), .wdata(q_flow_reg),
+        .re(take), .raddr(c_flow_reg), .rdata(next_rdata)
     );
 
-    nk_ram_1w1r #(.W(1), .AW(FW)) u_queued (
+    nk_ram_1w1r #(.W(FW), .AW(LLW)) u_tail_q (
         .clk(clk),
-        .we(!init_done_reg || append || unlink),
-        .waddr(init_done_reg ? op_flow_reg : walk_reg),
-        .wdata(append),
-        .re(push_go), .raddr(push_flow_reg), .rdata(queued)
+        .we(q_valid_reg), .waddr(q_list_reg), .wdata(q_flow_reg),
+        .re(push_valid), .raddr(push_list), .rdata(tail_q)
     );
 
-    assign pop_done  = op_pop_reg;
-    assign pop_hit   = op_hit_reg;
-    assign pop_flow  = op_flow_reg;
-    assign nonempty  = nonempty_reg;
-    assign init_done = init_done_reg;
-    assign busy      = !init_done_reg || push_pend_reg || pop_pend_reg || !idle;
+    nk_ram_1w1r #(.W(FW), .AW(LLW)) u_tail_m (
+        .clk(clk),
+        .we(q_valid_reg), .waddr(q_list_reg), .wdata(q_flow_reg),
+        .re(b_go), .raddr(b_list_reg), .rdata(tail_m)
+    );
+
+    nk_ram_1w1r #(.W(FW), .AW(LLW)) u_head_a (
+        .clk(clk),
+        .we(q_valid_reg && q_to_empty), .waddr(q_list_reg), .wdata(q_flow_reg),
+        .re(b_go), .raddr(b_list_reg), .rdata(head_a)
+    );
+
+    nk_ram_1w1r #(.W(FW), .AW(LLW)) u_head_n (
+        .clk(clk),
+        .we(k_valid_reg), .waddr(k_list_reg), .wdata(k_next),
+        .re(b_go), .raddr(b_list_reg), .rdata(head_n)
+    );
+
+    wire [FW-1:0] m_head = k_is_m ? k_next : m_head_fwd_reg ? m_head_reg : m_fresh_reg ? head_a : head_n;
+    wire [FW-1:0] m_tail = q_is_m ? q_flow_reg : m_tail_fwd_reg ? m_tail_reg : tail_m;
+
+    // -------------------------------------------------------------------------------------- ports
+
+    // A list that waits in b, or in m behind its own offer, is not selected again: others go first.
+    reg [LISTS-1:0] ahead;
+
+    always @* begin
+        ahead = {LISTS{1'b0}};
+        if (b_valid_reg)
+            ahead[b_list_reg] = 1'b1;
+        if (m_valid_reg && c_is_m)
+            ahead[m_list_reg] = 1'b1;
+    end
+
+    assign nonempty  = some_reg & ~ahead;
+    assign sel_ready = !b_valid_reg || b_go;
+    assign out_valid = c_valid_reg;
+    assign out_list  = c_list_reg;
+    assign out_flow  = c_flow_reg;
+    assign busy      = push_valid || q_valid_reg || b_valid_reg || m_valid_reg || c_valid_reg || k_valid_reg;
 
     always @(posedge clk) begin
-        if (!init_done_reg) begin
-            walk_reg      <= walk_reg + {{FW-1{1'b0}}, 1'b1};
-            init_done_reg <= walk_reg == LAST_FLOW[FW-1:0];
+        // Push.
+        q_valid_reg <= push_valid;
+        if (push_valid) begin
+            q_list_reg     <= push_list;
+            q_flow_reg     <= push_flow;
+            q_empty_reg    <= !some_reg[push_list] || (k_empties && k_is_push && !q_is_push);
+            q_fwd_reg      <= q_is_push;
+            q_fwd_flow_reg <= q_flow_reg;
         end
 
-        // Accept.
-        if (push_take) begin
-            push_pend_reg <= 1'b1;
-            push_list_reg <= push_list;
-            push_flow_reg <= push_flow;
-        end else if (push_go) begin
-            push_pend_reg <= 1'b0;
+        // The list moves on; a push that is under way keeps it from being empty.
+        if (k_empties && !q_is_k)
+            some_reg[k_list_reg] <= 1'b0;
+        if (push_valid)
+            some_reg[push_list] <= 1'b1;
+        if (k_valid_reg)
+            fresh_reg[k_list_reg] <= 1'b0;
+        if (q_valid_reg && q_to_empty)
+            fresh_reg[q_list_reg] <= 1'b1;
+
+        // Select.
+        if (sel_ready) begin
+            b_valid_reg <= sel_valid && !(k_empties && k_is_sel);
+            b_list_reg  <= sel_list;
+        end else if (k_empties && k_is_b) begin
+            b_valid_reg <= 1'b0;
         end
-        if (pop_take) begin
-            pop_pend_reg  <= 1'b1;
-            pop_list_reg  <= pop_list;
-            pop_older_reg <= 1'b0;
+
+        // Read.
+        if (b_go) begin
+            m_valid_reg    <= !(k_empties && k_is_b);
+            m_list_reg     <= b_list_reg;
+            m_fresh_reg    <= fresh_reg[b_list_reg];
+            m_head_fwd_reg <= k_is_b;
+            m_head_reg     <= k_next;
+            m_tail_fwd_reg <= q_is_b;
+            m_tail_reg     <= q_flow_reg;
         end else begin
-            if (pop_go)
-                pop_pend_reg <= 1'b0;
-            if (push_take)
-                pop_older_reg <= 1'b1;
+            if (m_go || (k_empties && k_is_m))
+                m_valid_reg <= 1'b0;
+            if (k_is_m) begin
+                m_head_fwd_reg <= 1'b1;
+                m_head_reg     <= k_next;
+            end
+            if (q_is_m) begin
+                m_tail_fwd_reg <= 1'b1;
+                m_tail_reg     <= q_flow_reg;
+            end
         end
 
-        // First clock: choose and read. A list whose last flow leaves is empty from the next clock on.
-        op_push_reg <= push_go;
-        op_pop_reg  <= pop_go;
-        op_hit_reg  <= pop_some;
-        op_last_reg <= pop_last;
-        op_list_reg <= pop_go ? pop_list_reg : push_list_reg;
-        op_flow_reg <= pop_go ? pop_head : push_flow_reg;
-        if (pop_go && pop_last)
-            nonempty_reg[pop_list_reg] <= 1'b0;
-
-        // Second clock: link or unlink.
-        if (append) begin
-            tail[op_list_reg]         <= op_flow_reg;
-            nonempty_reg[op_list_reg] <= 1'b1;
-            if (!push_some)
-                head[op_list_reg] <= op_flow_reg;
+        // Offer.
+        if (m_go) begin
+            c_valid_reg <= !(k_empties && k_is_m) && allow[m_list_reg];
+            c_list_reg  <= m_list_reg;
+            c_flow_reg  <= m_head;
+            c_last_reg  <= m_head == m_tail;
+        end else begin
+            if (take || !allow[c_list_reg])
+                c_valid_reg <= 1'b0;
+            if (q_is_c)
+                c_last_reg <= 1'b0;
         end
-        if (unlink && !op_last_reg)
-            head[op_list_reg] <= next;
+
+        // Take. What is pushed behind the last one in this clock is not in next[] yet when it is read.
+        k_valid_reg <= take;
+        if (take) begin
+            k_list_reg     <= c_list_reg;
+            k_last_reg     <= c_last_reg && !q_is_c;
+            k_fwd_reg      <= c_last_reg && q_is_c;
+            k_fwd_flow_reg <= q_flow_reg;
+        end
 
         if (rst) begin
-            init_done_reg <= 1'b0;
-            walk_reg      <= {FW{1'b0}};
-            push_pend_reg <= 1'b0;
-            pop_pend_reg  <= 1'b0;
-            pop_older_reg <= 1'b0;
-            op_push_reg   <= 1'b0;
-            op_pop_reg    <= 1'b0;
-            nonempty_reg  <= {LISTS{1'b0}};
+            some_reg    <= {LISTS{1'b0}};
+            q_valid_reg <= 1'b0;
+            b_valid_reg <= 1'b0;
+            m_valid_reg <= 1'b0;
+            c_valid_reg <= 1'b0;
+            k_valid_reg <= 1'b0;
         end
     end
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purpose: one deadline per flow; says which flow's deadline has come, and when to look again.
+// Purpose: one deadline per flow, a set every clock; says which flow's deadline has come, and when to look again.
 //
-// The deadlines stand in memory, LANES in a row. A lower bound of all armed deadlines (min_reg) is kept:
-// a set can only lower it, a cancel leaves it. Only when time reaches the bound are all rows read, a row a
-// clock; that gives the expired flows and the exact bound again. A row that changes while it is under
-// examination, by a set or because one of its flows expired, is read once more, so that a decision is never
-// taken on an old word.
+// The deadlines stand in memory, LANES in a row. A lower bound of all armed deadlines is kept: that of the
+// last scan (scan_reg) and that of the sets since it began (sets_reg). Only when time reaches it are all rows
+// read, a row a clock; that gives the expired flows and a new bound. No expiry is lost: a set while its row
+// is being read counts in sets_reg. One too many may come: an expired flow is disarmed in passing, but not
+// if a set needs the lane's write port in that clock.
 
 `default_nettype none
 
@@ -15,23 +15,22 @@ module nk_tcp_timers #(
     // Width of a flow number: more than log2(LANES), up to 20.
     parameter FW = 10,
     // Deadlines a row, a power of two, 2 to 64.
-    parameter LANES = 8
+    parameter LANES = (FLOWS > 16384) ? 32 : (FLOWS > 1024) ? 16 : 8
 ) (
-    // Clock and reset (synchronous, active high; then all deadlines are disarmed, 2**FW/LANES clocks).
+    // Clock and reset (synchronous, active high; then all deadlines are disarmed, FLOWS/LANES clocks).
     input  wire          clk,
     input  wire          rst,
 
     // Time, microseconds.
     input  wire [31:0]   now_us,
 
-    // Arm (set_armed = 1) or cancel the deadline of a flow. Always ready once init_done.
+    // Arm (set_armed = 1) or cancel the deadline of a flow. Always taken, once init_done.
     input  wire          set_valid,
-    output wire          set_ready,
     input  wire [FW-1:0] set_flow,
     input  wire          set_armed,
     input  wire [31:0]   set_deadline,
 
-    // A flow whose deadline has come; it is disarmed.
+    // A flow whose deadline had come when it was looked at.
     output wire          exp_valid,
     input  wire          exp_ready,
     output wire [FW-1:0] exp_flow,
@@ -64,55 +63,65 @@ module nk_tcp_timers #(
     // The lanes' minima become one, a lane a clock.
     localparam ST_MIN  = 2'd3;
 
-    reg [1:0]     state_reg;
-    // Row that is read in this clock; row whose words are in the read registers.
-    reg [AW-1:0]  read_row_reg;
-    reg           read_reg;
-    reg [AW-1:0]  cmp_row_reg;
-    reg           cmp_reg;
-    // The row was written in the clock in which it was read.
-    reg           cmp_old_reg;
-    reg [LB-1:0]  lane_reg;
+    reg [1:0]       state_reg;
+    // Row that is read in this clock.
+    reg [AW-1:0]    read_row_reg;
+    reg             read_reg;
+    // Row whose words are in the read registers; lanes that were set since it was read.
+    reg [AW-1:0]    cmp_row_reg;
+    reg             cmp_reg;
+    reg [LANES-1:0] cmp_set_reg;
+    // Expired flows of a row, that go out one after the other.
+    reg [AW-1:0]    pend_row_reg;
+    reg [LANES-1:0] pend_reg;
+    reg [LB-1:0]    lane_reg;
 
-    reg           min_valid_reg;
-    reg [31:0]    min_reg;
-    reg           exp_valid_reg;
-    reg [FW-1:0]  exp_flow_reg;
+    reg             scan_valid_reg;
+    reg [31:0]      scan_reg;
+    reg             sets_valid_reg;
+    reg [31:0]      sets_reg;
+    reg             exp_valid_reg;
+    reg [FW-1:0]    exp_flow_reg;
 
-    wire          init = state_reg == ST_INIT;
+    wire            init = state_reg == ST_INIT;
 
-    // ------------------------------------------------------------------------- writes: set, disarm
+    wire            set_go   = set_valid && !init;
+    wire [AW-1:0]   set_row  = set_flow[FW-1:LB];
+    wire [LB-1:0]   set_lane = set_flow[LB-1:0];
+    reg [LANES-1:0] set_mask;
 
-    wire          set_go = set_valid && set_ready;
-    wire [AW-1:0] set_row  = set_flow[FW-1:LB];
-    wire [LB-1:0] set_lane = set_flow[LB-1:0];
+    always @* begin
+        set_mask           = {LANES{1'b0}};
+        set_mask[set_lane] = set_go;
+    end
+
+    // ------------------------------------------------------------------------- rows: read, compare
 
     wire [LANES-1:0] expired;
-    reg  [LB-1:0]    exp_lane;
+    reg  [LB-1:0]    pend_lane;
     integer          i;
 
     always @* begin
-        exp_lane = {LB{1'b0}};
+        pend_lane = {LB{1'b0}};
         for (i = LANES - 1; i >= 0; i = i - 1)
-            if (expired[i])
-                exp_lane = i[LB-1:0];
+            if (pend_reg[i])
+                pend_lane = i[LB-1:0];
     end
 
-    wire          fresh     = cmp_reg && !cmp_old_reg;
-    wire          exp_found = fresh && (|expired);
-    wire          exp_free  = !exp_valid_reg || exp_ready;
-    // There is one write port, and a set may change this very row.
-    wire          disarm    = exp_found && exp_free && !set_go;
-    wire          replay    = cmp_reg && (cmp_old_reg || exp_found);
-    wire          advance   = cmp_reg && !replay;
+    wire exp_free = !exp_valid_reg || exp_ready;
+    wire pend_go  = exp_free && (|pend_reg);
+    // A lane that is set in the clock of its reading, or while the row waits, is judged in the next scan.
+    wire [LANES-1:0] cmp_set  = (set_row == cmp_row_reg) ? cmp_set_reg | set_mask : cmp_set_reg;
+    wire [LANES-1:0] cmp_due  = expired & ~cmp_set & {LANES{cmp_reg}};
+    wire             advance  = cmp_reg && ((cmp_due == {LANES{1'b0}}) || (pend_reg == {LANES{1'b0}}));
+    wire             read_go  = read_reg && (!cmp_reg || advance);
 
-    wire          row_write = set_go || disarm;
-    wire [AW-1:0] write_row = init ? read_row_reg : set_go ? set_row : cmp_row_reg;
+    // The lane of the expiry that goes out, if it has not just been set again and no set has its port.
+    wire [LANES-1:0] pend_one = {{(LANES-1){1'b0}}, 1'b1} << pend_lane;
+    wire [LANES-1:0] disarm   = pend_one & {LANES{pend_go}} & ~set_mask;
 
-    // ------------------------------------------------------------------------------- rows of lanes
-
-    wire [LANES-1:0]    lane_min_valid;
     wire [LANES*32-1:0] lane_min;
+    wire [LANES-1:0]    lane_min_valid;
     wire                scan_start;
 
     genvar g;
@@ -125,10 +134,10 @@ module nk_tcp_timers #(
 
             nk_ram_1w1r #(.W(33), .AW(AW)) u_ram (
                 .clk(clk),
-                .we(init || (set_go && set_lane == g) || (disarm && exp_lane == g)),
-                .waddr(write_row),
-                .wdata({set_go && set_armed, set_deadline}),
-                .re(read_reg),
+                .we(init || set_mask[g] || disarm[g]),
+                .waddr(init ? read_row_reg : set_mask[g] ? set_row : pend_row_reg),
+                .wdata({set_mask[g] && set_armed, set_deadline}),
+                .re(read_go),
                 .raddr(read_row_reg),
                 .rdata({armed, deadline})
             );
@@ -140,10 +149,11 @@ module nk_tcp_timers #(
             assign lane_min_valid[g]    = lane_min_valid_reg;
             assign lane_min[32*g +: 32] = lane_min_reg;
 
+            // What expires now does not bound the next scan. What was set meanwhile may: too soon, never too late.
             always @(posedge clk) begin
                 if (scan_start)
                     lane_min_valid_reg <= 1'b0;
-                else if (advance && armed && (!lane_min_valid_reg || sooner)) begin
+                else if (advance && armed && !expired[g] && (!lane_min_valid_reg || sooner)) begin
                     lane_min_valid_reg <= 1'b1;
                     lane_min_reg       <= deadline;
                 end
@@ -153,33 +163,33 @@ module nk_tcp_timers #(
 
     // ---------------------------------------------------------------------------------- the bound
 
-    wire due = min_valid_reg && $signed(now_us - min_reg) >= 0;
+    wire due = (scan_valid_reg && $signed(now_us - scan_reg) >= 0) || (sets_valid_reg && $signed(now_us - sets_reg) >= 0);
 
     assign scan_start = state_reg == ST_IDLE && due;
 
-    // What may lower the bound in this clock: a set, else (it waits for no set) a lane's minimum.
-    reg         cand_valid;
-    reg  [31:0] cand;
-    wire        cand_sooner = $signed(cand - min_reg) < 0;
-    wire        lane_take   = state_reg == ST_MIN && !set_go;
-    integer     k;
+    reg        min_valid;
+    reg [31:0] min;
+    integer    k;
 
     always @* begin
-        cand_valid = set_go && set_armed;
-        cand       = set_deadline;
+        min_valid = 1'b0;
+        min       = 32'd0;
         for (k = 0; k < LANES; k = k + 1)
-            if (lane_take && lane_reg == k[LB-1:0]) begin
-                cand_valid = lane_min_valid[k];
-                cand       = lane_min[32*k +: 32];
+            if (lane_reg == k[LB-1:0]) begin
+                min_valid = state_reg == ST_MIN && lane_min_valid[k];
+                min       = lane_min[32*k +: 32];
             end
     end
 
-    assign set_ready  = !init;
+    wire set_sooner  = $signed(set_deadline - sets_reg) < 0;
+    wire min_sooner  = $signed(min - scan_reg) < 0;
+    wire sets_sooner = $signed(sets_reg - scan_reg) < 0;
+
     assign exp_valid  = exp_valid_reg;
     assign exp_flow   = exp_flow_reg;
-    assign next_valid = min_valid_reg;
-    assign next_us    = min_reg;
-    assign busy       = state_reg != ST_IDLE || due || exp_valid_reg;
+    assign next_valid = scan_valid_reg || sets_valid_reg;
+    assign next_us    = (sets_valid_reg && (!scan_valid_reg || sets_sooner)) ? sets_reg : scan_reg;
+    assign busy       = state_reg != ST_IDLE || due || exp_valid_reg || (|pend_reg);
     assign init_done  = !init;
 
     always @(posedge clk) begin
@@ -194,56 +204,72 @@ module nk_tcp_timers #(
                 state_reg    <= ST_SCAN;
                 read_row_reg <= {AW{1'b0}};
                 read_reg     <= 1'b1;
-                cmp_reg      <= 1'b0;
             end
 
-            ST_SCAN: begin
-                cmp_reg     <= read_reg && !replay;
-                cmp_row_reg <= read_row_reg;
-                cmp_old_reg <= row_write && write_row == read_row_reg;
-                if (replay) begin
-                    read_row_reg <= cmp_row_reg;
-                    read_reg     <= 1'b1;
-                end else begin
-                    read_row_reg <= read_row_reg + {{AW-1{1'b0}}, 1'b1};
-                    if (read_row_reg == LAST_ROW[AW-1:0])
-                        read_reg <= 1'b0;
-                end
-                if (advance && cmp_row_reg == LAST_ROW[AW-1:0]) begin
-                    state_reg <= ST_MIN;
-                    lane_reg  <= {LB{1'b0}};
-                end
+            ST_SCAN: if (advance && cmp_row_reg == LAST_ROW[AW-1:0]) begin
+                state_reg <= ST_MIN;
+                lane_reg  <= {LB{1'b0}};
             end
 
-            default: if (lane_take) begin
+            default: begin
                 lane_reg <= lane_reg + {{LB-1{1'b0}}, 1'b1};
                 if (&lane_reg)
                     state_reg <= ST_IDLE;
             end
         endcase
 
-        // The old bound ends with the scan's start; from then on sets build the new one.
-        if (cand_valid && (!min_valid_reg || scan_start || cand_sooner)) begin
-            min_valid_reg <= 1'b1;
-            min_reg       <= cand;
-        end else if (scan_start) begin
-            min_valid_reg <= 1'b0;
+        if (read_go) begin
+            cmp_reg      <= 1'b1;
+            cmp_row_reg  <= read_row_reg;
+            cmp_set_reg  <= (set_row == read_row_reg) ? set_mask : {LANES{1'b0}};
+            read_row_reg <= read_row_reg + {{AW-1{1'b0}}, 1'b1};
+            if (read_row_reg == LAST_ROW[AW-1:0])
+                read_reg <= 1'b0;
+        end else begin
+            if (advance)
+                cmp_reg <= 1'b0;
+            cmp_set_reg <= cmp_set;
         end
 
-        if (disarm) begin
+        if (advance && cmp_due != {LANES{1'b0}}) begin
+            pend_reg     <= cmp_due;
+            pend_row_reg <= cmp_row_reg;
+        end else begin
+            // Set again before its turn came: that counts, the old deadline does not.
+            pend_reg <= pend_reg & ~(pend_go ? pend_one : {LANES{1'b0}})
+                        & ~((set_row == pend_row_reg) ? set_mask : {LANES{1'b0}});
+        end
+
+        if (pend_go) begin
             exp_valid_reg <= 1'b1;
-            exp_flow_reg  <= {cmp_row_reg, exp_lane};
+            exp_flow_reg  <= {pend_row_reg, pend_lane};
         end else if (exp_ready) begin
             exp_valid_reg <= 1'b0;
         end
 
+        // The bounds begin anew with each scan.
+        if (scan_start)
+            scan_valid_reg <= 1'b0;
+        else if (min_valid && (!scan_valid_reg || min_sooner)) begin
+            scan_valid_reg <= 1'b1;
+            scan_reg       <= min;
+        end
+        if (set_go && set_armed && (!sets_valid_reg || scan_start || set_sooner)) begin
+            sets_valid_reg <= 1'b1;
+            sets_reg       <= set_deadline;
+        end else if (scan_start) begin
+            sets_valid_reg <= 1'b0;
+        end
+
         if (rst) begin
-            state_reg     <= ST_INIT;
-            read_row_reg  <= {AW{1'b0}};
-            read_reg      <= 1'b0;
-            cmp_reg       <= 1'b0;
-            min_valid_reg <= 1'b0;
-            exp_valid_reg <= 1'b0;
+            state_reg      <= ST_INIT;
+            read_row_reg   <= {AW{1'b0}};
+            read_reg       <= 1'b0;
+            cmp_reg        <= 1'b0;
+            pend_reg       <= {LANES{1'b0}};
+            scan_valid_reg <= 1'b0;
+            sets_valid_reg <= 1'b0;
+            exp_valid_reg  <= 1'b0;
         end
     end
 

@@ -12,6 +12,7 @@ module nk_core #(
     parameter NQS      = 1,            // queue sets a VF, 1 to 8
     parameter FLOWS    = 1024,         // flows, power of two, 16 to 65536
     parameter BUILD_ID = 0,            // CRC-32 over the sources
+    parameter MSS_MIN  = 64,           // smallest MSS that a peer may ask for
     parameter LW       = $clog2(W / 8) // derived
 ) (
     input  wire          clk,
@@ -87,10 +88,12 @@ module nk_core #(
     output wire [255:0]  tr_nqe
 );
     localparam FW  = $clog2(FLOWS);
-    localparam AW  = 186 + LW;             // action word, see nk_place
+    localparam AW   = 324 + LW;            // action word, see nk_place
+    localparam TXDW = 717;                 // descriptor word, see nk_tcp_words
+    localparam PDL  = 5;                   // log2 of the action words that wait
     localparam NST = `NK_CNT_COUNT;        // global counters
     localparam VW  = (NVF > 1) ? $clog2(NVF) : 1;
-    localparam VSN = 12;                   // sources of VF counters: 7 of the engine, 5 of the queue manager
+    localparam VSN = 5;                    // sources of VF counters in the queue manager
 
     // ---- configuration --------------------------------------------------------------------------
     wire [NVF-1:0]    cfg_en;
@@ -99,6 +102,9 @@ module nk_core #(
     wire [NVF*32-1:0] cfg_mask;
     wire [NVF*32-1:0] cfg_gw;
     wire [NVF*16-1:0] cfg_mtu;
+    wire [NVF*3-1:0]  cfg_nsm;
+    wire [8*32-1:0]   nsm_ctrl;
+    wire [8*64-1:0]   nsm_prm;
     wire [NVF*32-1:0] cfg_sock_base;
     wire [NVF*32-1:0] cfg_sock_count;
     wire [NVF*64-1:0] region_base;
@@ -135,6 +141,20 @@ module nk_core #(
     wire            seg_wscale_valid;
     wire [15:0]     seg_len;
     wire [LW-1:0]   seg_lane;
+    wire [1:0]      seg_ecn;
+    wire            seg_ts_valid;
+    wire [31:0]     seg_tsval;
+    wire [31:0]     seg_tsecr;
+    wire            seg_sack_ok;
+    wire [2:0]      seg_sack_n;
+    wire [255:0]    seg_sack;
+    wire            ptb_valid;
+    wire [7:0]      ptb_vf;
+    wire [31:0]     ptb_rip;
+    wire [15:0]     ptb_rport;
+    wire [15:0]     ptb_lport;
+    wire [31:0]     ptb_seq;
+    wire [15:0]     ptb_mtu;
     wire            pay_valid;
     wire            pay_ready;
     wire [W-1:0]    pay_data;
@@ -142,6 +162,7 @@ module nk_core #(
     wire            txd_valid;
     wire            txd_ready;
     wire            txd_done;
+    wire [TXDW-1:0] txd;
     wire [7:0]      txd_vf;
     wire [47:0]     txd_dmac;
     wire [31:0]     txd_rip;
@@ -158,6 +179,15 @@ module nk_core #(
     wire [63:0]     txd_addr;
     wire [15:0]     txd_wrap_len;
     wire [63:0]     txd_wrap_addr;
+    wire [1:0]      txd_ecn;
+    wire            txd_ts_valid;
+    wire [31:0]     txd_tsval;
+    wire [31:0]     txd_tsecr;
+    wire            txd_sack_ok;
+    wire [2:0]      txd_sack_n;
+    wire [255:0]    txd_sack;
+    wire            nb_new_valid;
+    wire [31:0]     nb_new_ip;
     wire [31:0]     nq_ip;
     wire            nq_hit;
     wire [47:0]     nq_mac;
@@ -190,7 +220,7 @@ module nk_core #(
     wire [31:0]     opr_size;
     wire            act_valid;
     wire            act_ready;
-    wire            act_room;
+    wire [PDL:0]    act_level;
     wire [AW-1:0]   act;
     wire            ev_valid;
     wire            ev_ready;
@@ -243,27 +273,7 @@ module nk_core #(
     wire        stat_tx_segments;
     wire        stat_tx_arp_requests;
     wire        stat_tx_arp_replies;
-    wire        stat_rx_no_flow;
-    wire        stat_rx_syn_no_credit;
-    wire        stat_rx_syn_no_room;
-    wire        stat_rx_unacceptable;
-    wire        stat_rx_bad_ack;
-    wire        stat_rx_out_of_order;
-    wire        stat_rx_duplicate;
-    wire        stat_rx_ooo_no_room;
-    wire        stat_rx_rst;
-    wire        stat_tx_rst;
-    wire        stat_tx_retransmits;
-    wire        stat_tx_rto;
-    wire        stat_tx_fast_retransmit;
-    wire        stat_tx_zero_window_probe;
-    wire        stat_tx_dup_acks_rx;
-    wire        stat_flows_opened;
-    wire        stat_flows_closed;
-    wire        stat_hash_inserts;
-    wire        stat_hash_deletes;
-    wire        stat_flow_timeouts;
-    wire        stat_neigh_misses;
+    wire [63:0] stat_tcp;                  // pulses, by index
     wire        stat_nqe_fetched;
     wire        stat_nqe_errors;
     wire        stat_doorbell_errors;
@@ -271,10 +281,17 @@ module nk_core #(
     wire        stat_ev_lost;
     wire        stat_mmio_errors;
     wire [NST*16-1:0] stat_inc;
-    wire [6:0]      vst_valid;
-    wire [6:0]      vst_ready;
-    wire [7*(VW+4)-1:0] vst_addr;
-    wire [111:0]    vst_inc;
+    wire            vst_valid;
+    wire [7:0]      vst_vf;
+    wire            vst_rx;
+    wire [15:0]     vst_rx_bytes;
+    wire            vst_tx;
+    wire [15:0]     vst_tx_bytes;
+    wire            vst_retx;
+    wire            vst_opened;
+    wire            vst_closed;
+    wire            vst_drop;
+    wire [7:0]      vst_drop_vf;
     wire [4:0]      vfc_valid;
     wire [4:0]      vfc_ready;
     wire [5*(VW+4)-1:0] vfc_addr;
@@ -304,34 +321,24 @@ module nk_core #(
     assign stat_inc[`NK_CNT_TX_SEGMENTS*16 +: 16] = {15'd0, stat_tx_segments};
     assign stat_inc[`NK_CNT_TX_ARP_REQUESTS*16 +: 16] = {15'd0, stat_tx_arp_requests};
     assign stat_inc[`NK_CNT_TX_ARP_REPLIES*16 +: 16] = {15'd0, stat_tx_arp_replies};
-    assign stat_inc[`NK_CNT_RX_NO_FLOW*16 +: 16] = {15'd0, stat_rx_no_flow};
-    assign stat_inc[`NK_CNT_RX_SYN_NO_CREDIT*16 +: 16] = {15'd0, stat_rx_syn_no_credit};
-    assign stat_inc[`NK_CNT_RX_SYN_NO_ROOM*16 +: 16] = {15'd0, stat_rx_syn_no_room};
-    assign stat_inc[`NK_CNT_RX_UNACCEPTABLE*16 +: 16] = {15'd0, stat_rx_unacceptable};
-    assign stat_inc[`NK_CNT_RX_BAD_ACK*16 +: 16] = {15'd0, stat_rx_bad_ack};
-    assign stat_inc[`NK_CNT_RX_OUT_OF_ORDER*16 +: 16] = {15'd0, stat_rx_out_of_order};
-    assign stat_inc[`NK_CNT_RX_DUPLICATE*16 +: 16] = {15'd0, stat_rx_duplicate};
-    assign stat_inc[`NK_CNT_RX_OOO_NO_ROOM*16 +: 16] = {15'd0, stat_rx_ooo_no_room};
-    assign stat_inc[`NK_CNT_RX_RST*16 +: 16] = {15'd0, stat_rx_rst};
-    assign stat_inc[`NK_CNT_TX_RST*16 +: 16] = {15'd0, stat_tx_rst};
-    assign stat_inc[`NK_CNT_TX_RETRANSMITS*16 +: 16] = {15'd0, stat_tx_retransmits};
-    assign stat_inc[`NK_CNT_TX_RTO*16 +: 16] = {15'd0, stat_tx_rto};
-    assign stat_inc[`NK_CNT_TX_FAST_RETRANSMIT*16 +: 16] = {15'd0, stat_tx_fast_retransmit};
-    assign stat_inc[`NK_CNT_TX_ZERO_WINDOW_PROBE*16 +: 16] = {15'd0, stat_tx_zero_window_probe};
-    assign stat_inc[`NK_CNT_TX_DUP_ACKS_RX*16 +: 16] = {15'd0, stat_tx_dup_acks_rx};
-    assign stat_inc[`NK_CNT_FLOWS_OPENED*16 +: 16] = {15'd0, stat_flows_opened};
-    assign stat_inc[`NK_CNT_FLOWS_CLOSED*16 +: 16] = {15'd0, stat_flows_closed};
-    assign stat_inc[`NK_CNT_HASH_INSERTS*16 +: 16] = {15'd0, stat_hash_inserts};
-    assign stat_inc[`NK_CNT_HASH_DELETES*16 +: 16] = {15'd0, stat_hash_deletes};
-    assign stat_inc[`NK_CNT_FLOW_TIMEOUTS*16 +: 16] = {15'd0, stat_flow_timeouts};
     assign stat_inc[`NK_CNT_NQE_FETCHED*16 +: 16] = {15'd0, stat_nqe_fetched};
     assign stat_inc[`NK_CNT_NQE_ERRORS*16 +: 16] = {15'd0, stat_nqe_errors};
     assign stat_inc[`NK_CNT_DOORBELL_ERRORS*16 +: 16] = {15'd0, stat_doorbell_errors};
     assign stat_inc[`NK_CNT_IRQ_SENT*16 +: 16] = {15'd0, stat_irq_sent};
     assign stat_inc[`NK_CNT_MMIO_ERRORS*16 +: 16] = {15'd0, stat_mmio_errors};
-    assign stat_inc[`NK_CNT_NEIGH_MISSES*16 +: 16] = {15'd0, stat_neigh_misses};
     assign stat_inc[`NK_CNT_CLOCKS*16 +: 16] = 16'd1;
     assign stat_inc[`NK_CNT_EVENTS_LOST*16 +: 16] = {15'd0, stat_ev_lost};
+    // What the TCP block counts: two ranges of indices.
+    genvar g;
+    generate
+        for (g = `NK_CNT_RX_NO_FLOW; g <= `NK_CNT_FLOW_TIMEOUTS; g = g + 1) begin : g_tcp_low
+            assign stat_inc[g*16 +: 16] = {15'd0, stat_tcp[g]};
+        end
+        for (g = `NK_CNT_RX_PAWS; g < NST; g = g + 1) begin : g_tcp_high
+            assign stat_inc[g*16 +: 16] = {15'd0, stat_tcp[g]};
+        end
+    endgenerate
+    assign stat_inc[`NK_CNT_NEIGH_MISSES*16 +: 16] = {15'd0, stat_tcp[`NK_CNT_NEIGH_MISSES]};
 
     // ---- network edges ----------------------------------------------------------------------------------
     wire            net_rd_valid;
@@ -366,18 +373,24 @@ module nk_core #(
         .seg_rip(seg_rip), .seg_rport(seg_rport), .seg_lport(seg_lport), .seg_seq(seg_seq),
         .seg_ack(seg_ack), .seg_flags(seg_flags), .seg_wnd(seg_wnd), .seg_mss(seg_mss),
         .seg_wscale(seg_wscale), .seg_wscale_valid(seg_wscale_valid), .seg_len(seg_len), .seg_lane(seg_lane),
+        .seg_ecn(seg_ecn), .seg_ts_valid(seg_ts_valid), .seg_tsval(seg_tsval), .seg_tsecr(seg_tsecr),
+        .seg_sack_ok(seg_sack_ok), .seg_sack_n(seg_sack_n), .seg_sack(seg_sack),
+        .ptb_valid(ptb_valid), .ptb_vf(ptb_vf), .ptb_rip(ptb_rip), .ptb_rport(ptb_rport), .ptb_lport(ptb_lport),
+        .ptb_seq(ptb_seq), .ptb_mtu(ptb_mtu),
         .pay_valid(pay_valid), .pay_ready(pay_ready), .pay_data(pay_data), .pay_last(pay_last),
         .txd_valid(txd_valid), .txd_ready(txd_ready), .txd_vf(txd_vf), .txd_dmac(txd_dmac),
         .txd_rip(txd_rip), .txd_rport(txd_rport), .txd_lport(txd_lport), .txd_seq(txd_seq),
         .txd_ack(txd_ack), .txd_flags(txd_flags), .txd_wnd(txd_wnd), .txd_mss(txd_mss),
         .txd_wscale(txd_wscale), .txd_wscale_valid(txd_wscale_valid), .txd_len(txd_len), .txd_addr(txd_addr),
         .txd_wrap_len(txd_wrap_len), .txd_wrap_addr(txd_wrap_addr), .txd_done(txd_done),
+        .txd_ecn(txd_ecn), .txd_ts_valid(txd_ts_valid), .txd_tsval(txd_tsval), .txd_tsecr(txd_tsecr),
+        .txd_sack_ok(txd_sack_ok), .txd_sack_n(txd_sack_n), .txd_sack(txd_sack),
         .rdreq_valid(net_rd_valid), .rdreq_ready(net_rd_ready), .rdreq_func(net_rd_func), .rdreq_addr(net_rd_addr),
         .rdreq_len(net_rd_len), .rdreq_lane(net_rd_lane), .rdreq_wrap_len(net_rd_wrap_len), .rdreq_wrap_addr(net_rd_wrap_addr),
         .rdat_valid(rd_d_valid[0]), .rdat_ready(net_rdat_ready), .rdat_data(rd_d_data), .rdat_last(rd_d_last),
         .nq_ip(nq_ip), .nq_hit(nq_hit), .nq_mac(nq_mac), .arp_req_valid(arp_req_valid),
         .arp_req_ready(arp_req_ready), .arp_req_vf(arp_req_vf), .arp_req_ip(arp_req_ip),
-        .nb_index(nb_index), .nb_ip(nb_ip), .nb_mac(nb_mac), .nb_valid(nb_valid),
+        .nb_index(nb_index), .nb_ip(nb_ip), .nb_mac(nb_mac), .nb_valid(nb_valid), .nb_new_valid(nb_new_valid), .nb_new_ip(nb_new_ip),
         .stat_rx_frames(stat_rx_frames), .stat_rx_bytes_inc(stat_rx_bytes_inc), .stat_rx_drop_runt(stat_rx_drop_runt),
         .stat_rx_drop_filter(stat_rx_drop_filter), .stat_rx_drop_proto(stat_rx_drop_proto), .stat_rx_drop_ip_header(stat_rx_drop_ip_header),
         .stat_rx_drop_fragment(stat_rx_drop_fragment), .stat_rx_drop_tcp_header(stat_rx_drop_tcp_header), .stat_rx_drop_tcp_csum(stat_rx_drop_tcp_csum),
@@ -393,10 +406,15 @@ module nk_core #(
     wire        tcp_next_valid;
     wire [31:0] tcp_next_us;
 
-    nk_tcp_engine #(.W(W), .NVF(NVF), .NQS(NQS), .FLOWS(FLOWS)) tcp (
+    assign {txd_sack, txd_sack_n, txd_sack_ok, txd_tsecr, txd_tsval, txd_ts_valid, txd_ecn, txd_wrap_addr, txd_wrap_len, txd_addr, txd_len,
+            txd_wscale_valid, txd_wscale, txd_mss, txd_wnd, txd_flags, txd_ack, txd_seq, txd_lport, txd_rport, txd_rip, txd_dmac,
+            txd_vf} = txd;
+
+    nk_tcp #(.W(W), .NVF(NVF), .NQS(NQS), .FLOWS(FLOWS), .MSS_MIN(MSS_MIN), .PDL(PDL)) tcp (
         .clk(clk), .rst(rst), .now_us(now_us),
-        .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu),
-        .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count), .region_base(region_base), .hash_key(hash_key),
+        .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu), .cfg_nsm(cfg_nsm),
+        .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count), .region_base(region_base), .nsm_ctrl(nsm_ctrl), .nsm_prm(nsm_prm),
+        .hash_key(hash_key),
         .p_rto_min(p_rto_min), .p_rto_init(p_rto_init), .p_rto_max(p_rto_max), .p_time_wait(p_time_wait),
         .p_delayed_ack(p_delayed_ack), .p_neigh_retry(p_neigh_retry), .p_fin_wait2(p_fin_wait2), .p_retries_data(p_retries_data),
         .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_initial_cwnd(p_initial_cwnd),
@@ -404,29 +422,23 @@ module nk_core #(
         .seg_rip(seg_rip), .seg_rport(seg_rport), .seg_lport(seg_lport), .seg_seq(seg_seq),
         .seg_ack(seg_ack), .seg_flags(seg_flags), .seg_wnd(seg_wnd), .seg_mss(seg_mss),
         .seg_wscale(seg_wscale), .seg_wscale_valid(seg_wscale_valid), .seg_len(seg_len), .seg_lane(seg_lane),
-        .txd_valid(txd_valid), .txd_ready(txd_ready), .txd_vf(txd_vf), .txd_dmac(txd_dmac),
-        .txd_rip(txd_rip), .txd_rport(txd_rport), .txd_lport(txd_lport), .txd_seq(txd_seq),
-        .txd_ack(txd_ack), .txd_flags(txd_flags), .txd_wnd(txd_wnd), .txd_mss(txd_mss),
-        .txd_wscale(txd_wscale), .txd_wscale_valid(txd_wscale_valid), .txd_len(txd_len), .txd_addr(txd_addr),
-        .txd_wrap_len(txd_wrap_len), .txd_wrap_addr(txd_wrap_addr), .txd_done(txd_done),
-        .nq_ip(nq_ip), .nq_hit(nq_hit), .nq_mac(nq_mac), .arp_req_valid(arp_req_valid),
-        .arp_req_ready(arp_req_ready), .arp_req_vf(arp_req_vf), .arp_req_ip(arp_req_ip),
+        .seg_ecn(seg_ecn), .seg_ts_valid(seg_ts_valid), .seg_tsval(seg_tsval), .seg_tsecr(seg_tsecr),
+        .seg_sack_ok(seg_sack_ok), .seg_sack_n(seg_sack_n), .seg_sack(seg_sack),
+        .ptb_valid(ptb_valid), .ptb_vf(ptb_vf), .ptb_rip(ptb_rip), .ptb_rport(ptb_rport), .ptb_lport(ptb_lport),
+        .ptb_seq(ptb_seq), .ptb_mtu(ptb_mtu),
+        .txd_valid(txd_valid), .txd_ready(txd_ready), .txd(txd), .txd_done(txd_done),
+        .nq_ip(nq_ip), .nq_hit(nq_hit), .nq_mac(nq_mac), .nb_new_valid(nb_new_valid), .nb_new_ip(nb_new_ip),
+        .arp_req_valid(arp_req_valid), .arp_req_ready(arp_req_ready), .arp_req_vf(arp_req_vf), .arp_req_ip(arp_req_ip),
         .op_valid(op_valid), .op_ready(op_ready), .op_vf(op_vf), .op_qs(op_qs),
         .op_code(op_code), .op_flow(op_flow), .op_socket(op_socket), .op_child(op_child),
         .op_child_ok(op_child_ok), .op_data(op_data), .op_ptr(op_ptr), .op_size(op_size),
         .opr_valid(opr_valid), .opr_status(opr_status), .opr_data(opr_data), .opr_ptr(opr_ptr),
         .opr_size(opr_size),
-        .act_valid(act_valid), .act_ready(act_ready), .act(act), .act_room(act_room),
-        .recv_room(recv_room), .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf),
-        .vf_sockets(vf_sockets), .flows_in_use(flows_in_use), .hash_in_use(hash_in_use),
-        .stat_rx_no_flow(stat_rx_no_flow), .stat_rx_syn_no_credit(stat_rx_syn_no_credit), .stat_rx_syn_no_room(stat_rx_syn_no_room),
-        .stat_rx_unacceptable(stat_rx_unacceptable), .stat_rx_bad_ack(stat_rx_bad_ack), .stat_rx_out_of_order(stat_rx_out_of_order),
-        .stat_rx_duplicate(stat_rx_duplicate), .stat_rx_ooo_no_room(stat_rx_ooo_no_room), .stat_rx_rst(stat_rx_rst),
-        .stat_tx_rst(stat_tx_rst), .stat_tx_retransmits(stat_tx_retransmits), .stat_tx_rto(stat_tx_rto),
-        .stat_tx_fast_retransmit(stat_tx_fast_retransmit), .stat_tx_zero_window_probe(stat_tx_zero_window_probe), .stat_tx_dup_acks_rx(stat_tx_dup_acks_rx),
-        .stat_flows_opened(stat_flows_opened), .stat_flows_closed(stat_flows_closed), .stat_hash_inserts(stat_hash_inserts),
-        .stat_hash_deletes(stat_hash_deletes), .stat_flow_timeouts(stat_flow_timeouts), .stat_neigh_misses(stat_neigh_misses),
-        .vst_valid(vst_valid), .vst_ready(vst_ready), .vst_addr(vst_addr), .vst_inc(vst_inc),
+        .act_valid(act_valid), .act(act), .act_level(act_level), .ev_out(ev_valid && ev_ready), .wr_busy(wdat_valid), .recv_room(recv_room),
+        .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf),
+        .vf_sockets(vf_sockets), .flows_in_use(flows_in_use), .hash_in_use(hash_in_use), .stat(stat_tcp),
+        .vst_valid(vst_valid), .vst_vf(vst_vf), .vst_rx(vst_rx), .vst_rx_bytes(vst_rx_bytes), .vst_tx(vst_tx), .vst_tx_bytes(vst_tx_bytes),
+        .vst_retx(vst_retx), .vst_opened(vst_opened), .vst_closed(vst_closed), .vst_drop(vst_drop), .vst_drop_vf(vst_drop_vf),
         .busy(tcp_busy), .next_us_valid(tcp_next_valid), .next_us(tcp_next_us)
     );
 
@@ -445,8 +457,8 @@ module nk_core #(
     wire            pl_wd_last;
     wire            place_busy;
 
-    nk_place #(.W(W)) place (
-        .clk(clk), .rst(rst), .act_valid(act_valid), .act_ready(act_ready), .act(act), .act_room(act_room),
+    nk_place #(.W(W), .DEPTH_LOG2(PDL)) place (
+        .clk(clk), .rst(rst), .act_valid(act_valid), .act_ready(act_ready), .act(act), .act_level(act_level),
         .pay_valid(pay_valid), .pay_ready(pay_ready), .pay_data(pay_data), .pay_last(pay_last),
         .wr_valid(pl_wr_valid), .wr_ready(pl_wr_ready), .wr_func(pl_wr_func), .wr_addr(pl_wr_addr), .wr_len(pl_wr_len),
         .wr_lane(pl_wr_lane), .wr_wrap_len(pl_wr_wrap_len), .wr_wrap_addr(pl_wr_wrap_addr),
@@ -556,6 +568,7 @@ module nk_core #(
         .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_fin_wait2(p_fin_wait2),
         .p_initial_cwnd(p_initial_cwnd), .hash_key(hash_key),
         .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu),
+        .cfg_nsm(cfg_nsm), .nsm_ctrl(nsm_ctrl), .nsm_prm(nsm_prm),
         .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count),
         .vf_enabled(vf_enabled), .vf_resetting(vf_resetting), .region_base(region_base), .region_pages(region_pages),
         .flows_in_use(flows_in_use), .hash_in_use(hash_in_use), .now_us(now_us), .vf_sockets(vf_sockets),
@@ -579,19 +592,49 @@ module nk_core #(
         .clk(clk), .rst(rst), .opc_valid(opc_valid), .opc(opc), .raddr(os_raddr), .rdata(os_rdata)
     );
 
-    nk_stat_ram #(.AW(VW + 4), .NSRC(VSN)) vf_counters (
+    // What the pipeline counts comes once a pass, for one VF; the rest is rarer and takes turns.
+    localparam [3:0] VS_FIRST = `NK_VFCNT_RX_SEGMENTS;
+    localparam [3:0] VS_LAST  = `NK_VFCNT_FLOWS_CLOSED;
+    localparam VSE = `NK_VFCNT_FLOWS_CLOSED - `NK_VFCNT_RX_SEGMENTS + 1;
+    wire          vs_of_tcp = vs_addr[3:0] >= VS_FIRST && vs_addr[3:0] <= VS_LAST;
+    wire          tcp_vs_valid;
+    wire [47:0]   tcp_vs_data;
+    wire          tcp_vs_ready;
+    wire          tcp_vs_busy;
+    wire          ram_vs_valid;
+    wire [47:0]   ram_vs_data;
+    wire          drop_ready;
+    nk_vf_stats #(.VW(VW), .N(VSE)) vf_traffic (
+        .clk(clk), .rst(rst), .s_valid(vst_valid), .s_vf(vst_vf[VW-1:0]),
+        .s_inc({15'd0, vst_closed, 15'd0, vst_opened, 15'd0, vst_retx, vst_tx_bytes, 15'd0, vst_tx, vst_rx_bytes, 15'd0, vst_rx}),
+        .r_req(vs_req && vs_of_tcp), .r_vf(vs_addr[VW+3:4]), .r_index(vs_addr[3:0] - VS_FIRST), .r_valid(tcp_vs_valid), .r_data(tcp_vs_data),
+        .ready(tcp_vs_ready), .busy(tcp_vs_busy)
+    );
+    // A drop that is not taken at once is held, and one that comes meanwhile is counted with it.
+    reg  [15:0]   drops_reg;
+    reg  [VW-1:0] drop_vf_reg;
+    wire [15:0]   drops_left = drop_ready ? 16'd0 : drops_reg;
+    always @(posedge clk) begin
+        drops_reg <= drops_left + {15'd0, vst_drop};
+        if (vst_drop) drop_vf_reg <= vst_drop_vf[VW-1:0];
+        if (rst) drops_reg <= 16'd0;
+    end
+    nk_stat_ram #(.AW(VW + 4), .NSRC(VSN + 1)) vf_counters (
         .clk(clk), .rst(rst),
-        .s_valid({vfc_valid, vst_valid}), .s_ready({vfc_ready, vst_ready}), .s_addr({vfc_addr, vst_addr}),
-        .s_inc({vfc_inc, vst_inc}),
-        .r_req(vs_req), .r_addr(vs_addr), .r_valid(vs_valid), .r_data(vs_data),
+        .s_valid({vfc_valid, drops_reg != 16'd0}), .s_ready({vfc_ready, drop_ready}),
+        .s_addr({vfc_addr, drop_vf_reg, 4'd`NK_VFCNT_ACCEPT_DROPS}), .s_inc({vfc_inc, drops_reg}),
+        .r_req(vs_req && !vs_of_tcp), .r_addr(vs_addr), .r_valid(ram_vs_valid), .r_data(ram_vs_data),
         .ready(vst_ram_ready), .busy(vst_busy)
     );
-
+    assign vs_valid = tcp_vs_valid || ram_vs_valid;
+    assign vs_data  = tcp_vs_valid ? tcp_vs_data : ram_vs_data;
 
     // ---- activity -------------------------------------------------------------------------------------------
     // Nothing here may be left out: a shim stops the clock when `busy` is 0.
     assign busy = net_busy || tcp_busy || place_busy || nqe_busy || regs_busy || wr_busy || rd_busy
-               || vst_busy || !vst_ram_ready || pay_valid;
+               || vst_busy || !vst_ram_ready || tcp_vs_busy || !tcp_vs_ready || drops_reg != 16'd0 || pay_valid;
+
+    wire unused = &{1'b0, act_ready, vst_vf, vst_drop_vf, stat_tcp};
 
     wire nqe_sooner = (nqe_next_us - tcp_next_us) >> 31 != 32'd0;
     assign next_us_valid = tcp_next_valid || nqe_next_valid;
