@@ -330,10 +330,19 @@ class Oracle:
         else:
             c.their_edge = -1 - f.window  # from the ISS, once it is known
 
-    def _note_ack(self, c: Shadow, number: int) -> None:
+    @staticmethod
+    def _counts(c: Shadow, f: Frame, seq: int) -> bool:
+        """The segment is acceptable wherever RCV.NXT stands just now, and not too old by its timestamp."""
+        inside = c.rcv_limit <= seq < c.edge or seq < c.rcv_limit < seq + len(f.payload)
+        fresh = f.ts is None or c.last_echo is None or (f.ts[0] - c.last_echo) % MOD < MOD >> 1
+        return inside and fresh
+
+    def _note_ack(self, c: Shadow, number: int, counts: bool = True) -> None:
         if number > c.their_acks:
             c.delivered += number - c.their_acks if c.their_acks else 0
             c.their_acks = number
+        # The ACK of a segment that is not acceptable is lost with it (RFC 9293, 3.10.7.4).
+        if counts and (not c.acked_at or number > c.acked_at[-1][0]):
             c.acked_at.append((number, self.now))
 
     def _segment_arrives(self, c: Shadow, f: Frame) -> None:
@@ -348,7 +357,7 @@ class Oracle:
             number = unwrap(f.ack, max(c.their_acks, c.iss))
             if number <= c.snd_max:
                 hint = (number == c.their_acks and not n) or f.sack
-                self._note_ack(c, number)
+                self._note_ack(c, number, self._counts(c, f, seq))
                 scale = c.their_scale if c.scales and c.card_offers.get("ws") else 0
                 c.their_edge = max(c.their_edge, number + (f.window << scale))
                 if hint:
