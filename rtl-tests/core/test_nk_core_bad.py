@@ -8,9 +8,9 @@ faults on that in every test), nothing stuck: each test ends with a working conn
 from __future__ import annotations
 
 import cocotb
-from core.core_tb import TB, run_core, vf_ip, vf_mac
+from core.core_tb import TB, RawConn, run_core, vf_ip, vf_mac
 from model import frames as fr
-from netkernel.abi import DB, PF, QS, VF, VFE, Op, Status
+from netkernel.abi import DB, PF, QS, VF, VFE, Op, Option, Status
 
 
 async def still_works(tb: TB, vf: int = 0) -> None:
@@ -589,6 +589,60 @@ async def noise(dut):
             await tb.sleep(r.randrange(1, 40))
     await tb.until(lambda: conn.received == up and sock.received == down, 60_000_000)
     await tb.close_both(sock, conn)
+    await tb.finish()
+
+
+@cocotb.test()
+async def socket_options(dut):
+    """SETOPT: every option at its limits, one beyond them, in every state that a test can reach easily."""
+    tb = TB(dut)
+    tenant = await tb.start()
+    ranges = {
+        Option.NODELAY: (0, 1),
+        Option.CORK: (0, 1),
+        Option.KEEPALIVE: (0, 1),
+        Option.KEEPIDLE: (1, 16383),
+        Option.KEEPINTVL: (1, 255),
+        Option.KEEPCNT: (1, 15),
+        Option.USER_TIMEOUT: (0, 1023),
+        Option.QUICKACK: (0, 1),
+    }
+    assert set(ranges) == set(Option)
+    sock = tenant.socket()
+    for option, (low, high) in ranges.items():
+        for value in (low, high):
+            assert await tb.status(sock.setopt(option, value)) == Status.OK, (option, value)
+        for value in (low - 1, high + 1, high + 1 << 16, (1 << 32) - 1):
+            if value >= 0:
+                got = await tb.status(sock.setopt(option, value))
+                assert got == Status.BAD_SIZE, (option, value)
+    for option in (0, max(Option) + 1, 255):
+        assert await tb.status(sock.setopt(option, 1)) == Status.BAD_OP
+    assert (
+        await tb.status(tenant.raw_job(Op.SETOPT, 63, Option.NODELAY | 1 << 32)) == Status.BAD_STATE
+    )
+    await tb.ok(sock.setopt(Option.NODELAY, 0), sock.close())
+
+    # What is set on a credit holds for the connection that takes it.
+    raw = tb.raw()
+    raw.arp_now()
+    listener = await tb.listen(8080, 0)
+    child = tenant.socket()
+    await tb.ok(child.setopt(Option.NODELAY, 1), listener.credit_accept(child))
+    await tb.ok(child.setopt(Option.QUICKACK, 0))
+    conn = RawConn(raw, 5000, 8080)
+    conn.put(fr.SYN)
+    f = await conn.expect(fr.SYN | fr.ACK)
+    conn.ack = f.seq + 1
+    conn.put(fr.ACK, b"x")
+    await raw.silence(10_000)
+    child.send(b"a")
+    assert (await conn.get()).ack == conn.seq
+    child.send(b"b")
+    await conn.get("no Nagle", 1000)
+    await tb.ok(listener.close())
+    await still_works(tb)
+    tb.expected["nqe_errors"] = tenant.failed_jobs
     await tb.finish()
 
 

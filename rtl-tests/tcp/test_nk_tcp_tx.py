@@ -72,8 +72,10 @@ def random_case(rnd):
         "RETX_TOTAL": rnd.choice([0, 8, 0xFFFE, 0xFFFF]), "IN_REC": int(rnd.random() < 0.4), "IN_LOSS": int(rnd.random() < 0.2),
         "PRR_OUT": rnd.choice([0, 5000, (1 << 25) - 700]), "TLP_DUE": 1, "CWR_SEND": rnd.randrange(2), "ECE_SEND": rnd.randrange(2),
         "DSACK_V": rnd.randrange(2), "DSACK_S": rnd.getrandbits(32), "DSACK_LEN": 77, "TS_RECENT": rnd.getrandbits(32),
-        "OOO_V": rnd.choice([0, 1, 7]), "OOO_S": rnd.getrandbits(128), "OOO_E": rnd.getrandbits(128), "OOO_ORD": 0b11_01_00_10,
+        "OOO_V": rnd.choice([0, 1, 7]), "OOO_S": rnd.getrandbits(128), "OOO_E": rnd.getrandbits(128), "OOO_ORD": 0,
     }  # fmt: skip
+    # The latest of three stands third; one alone stands first, and behind its rank is what earlier ones left.
+    tcb["OOO_ORD"] = 0b11_01_00_10 if tcb["OOO_V"] == 7 else 0b11_10_01_00
     for name in ("WS_OK", "TS_OK", "SACK_OK", "ECN_OK"):
         tcb[name] = rnd.randrange(2)
     line = dict(una=una, nxt=nxt, seq=seq, rcv=rcv, edge=edge, rxt=rxt)
@@ -111,7 +113,7 @@ def header(tcb, n, seg, out, ts_now, what):
     if blocks and tcb["DSACK_V"]:
         assert out["seg_sack"] & M32 == tcb["DSACK_S"], what
     elif blocks:
-        i = 2 if tcb["OOO_V"] == 7 else 0
+        i = tcb["OOO_ORD"] & 3
         assert out["seg_sack"] & M32 == tcb["OOO_S"] >> 32 * i & M32, what
     # The window: all the room that the field can say, never more; a SYN's is not scaled.
     shift = 0 if is_syn else tcb["RCV_WS"]

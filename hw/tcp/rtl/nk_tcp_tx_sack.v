@@ -35,9 +35,10 @@ module nk_tcp_tx_sack (
                 blk[63:0] = {dup_s + {16'd0, dup_len}, dup_s};
                 n         = 3'd1;
             end
+            // There are as many ranks as intervals; those beyond are left over from others.
             for (i = 0; i < 4; i = i + 1) begin
                 k = ord[2*i +: 2];
-                if (iv_v[k] && n < most) begin
+                if (iv_v[i] && n < most) begin
                     blk[64*n[1:0] +: 64] = {iv_e[32*k +: 32], iv_s[32*k +: 32]};
                     n                    = n + 3'd1;
                 end
