@@ -30,7 +30,7 @@ junit = --junitxml=build/junit/$(1).xml
 .PHONY: help
 help: ## List the targets (default)
 	@echo "NetKernel-HW. Start with:  make demo  |  make test  |  make quick"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 # ---------------------------------------------------------------------------------------- set-up
 
@@ -109,13 +109,16 @@ quick: apt-rtl gen-check c-lib ## A verdict in about two minutes: lint, unit and
 	@$(call run,quick,$(PARALLEL) -m "not slow and not e2e and not perf" $(UNIT_DIRS) $(RTL_DIRS) $(call junit,quick))
 	@$(PY) tools/test_summary.py build/junit
 
-.PHONY: mutants bench twin demo
+.PHONY: mutants bench bench-interop twin demo
 mutants: apt-rtl ## Break the RTL on purpose, one break at a time: each must be caught by its test
 	@$(call run,mutants,$(PY) tools/mutants.py)
 
 bench: apt twin c-lib ## Measure; figures go to build/bench/results.json
 	@$(call run,bench,$(PYTEST) -m perf $(RTL_DIRS) $(UNIT_DIRS) $(E2E_DIRS))
 	@$(PY) tools/bench.py show
+
+bench-interop: apt twin c-lib ## Goodput beside Linux on one link model, cell by cell (takes an hour)
+	@$(call run,bench-interop,$(PY) tests/interop/against_linux.py)
 
 twin: apt-rtl ## Build the Verilated card (a shared library)
 	@$(call run,twin,$(PY) -m netkernel.twin.build)
