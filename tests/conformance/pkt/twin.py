@@ -7,9 +7,11 @@ clock's, so tolerances are wide.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +38,15 @@ START_S = 900  # the first start builds it
 POLL_S = 0.0002
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """However pytest ends, its twin ends too."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class TwinCard:
     """A twin of its own, for all scripts of a session."""
 
@@ -54,7 +65,7 @@ class TwinCard:
                 ],
                 pass_fds=[theirs.fileno()], stdout=log, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(ROOT / "host")},
+                env={**os.environ, "PYTHONPATH": str(ROOT / "host")}, preexec_fn=_end_with_parent,
             )  # fmt: skip
         self.on_frame: Callable[[bytes, int], None] = lambda frame, at: None
         self.tenant: Tenant = None  # type: ignore[assignment]
