@@ -14,8 +14,8 @@ module nk_perf_tb #(
     input  wire             clk,
     input  wire             rst,
     input  wire [31:0]      now_us,
-    // {tx_first, busy, tx_last, tx_valid, rx_ready, irq_valid, wdat_last, wdat_valid, wrreq_valid, rdat_ready, rdreq_valid,
-    //  mmio_rvalid, mmio_ready}
+    // {tx_first, busy, tx_last, tx beat taken, rx_ready, irq_valid, wdat_last, wdat_valid, wrreq_valid, rdat_ready,
+    //  rdreq_valid, mmio_rvalid, mmio_ready}
     output wire [12:0]      status,
 
     input  wire             mmio_valid,
@@ -39,6 +39,7 @@ module nk_perf_tb #(
     input  wire [W-1:0]     rx_data,
     input  wire             rx_last,
     input  wire [LW:0]      rx_bytes,
+    input  wire             tx_ready,
     output wire [W-1:0]     tx_data,
     output wire [LW:0]      tx_bytes,
 
@@ -53,8 +54,9 @@ module nk_perf_tb #(
     wire [15:0] rdreq_len, rdreq_wrap_len, wrreq_len, wrreq_wrap_len;
     wire [LW-1:0] rdreq_lane, wrreq_lane_w;
     reg         tx_first_reg;
+    wire        tx_go = tx_valid && tx_ready;
 
-    assign status = {tx_first_reg, busy, tx_last, tx_valid, rx_ready, irq_valid, wdat_last, wdat_valid, wrreq_valid,
+    assign status = {tx_first_reg, busy, tx_last, tx_go, rx_ready, irq_valid, wdat_last, wdat_valid, wrreq_valid,
                      rdat_ready, rdreq_valid, mmio_rvalid, mmio_ready};
     assign rdreq  = {rdreq_len, rdreq_addr, rdreq_func};
     assign rdreq_more = {rdreq_wrap_addr, rdreq_wrap_len, {(16 - LW){1'b0}}, rdreq_lane};
@@ -77,12 +79,12 @@ module nk_perf_tb #(
         .irq_valid(irq_valid), .irq_ready(1'b1), .irq_func(irq_func), .irq_vector(irq_vector),
         .busy(busy), .next_us_valid(next_us_valid), .next_us(next_us),
         .rx_valid(rx_valid), .rx_ready(rx_ready), .rx_data(rx_data), .rx_last(rx_last), .rx_bytes(rx_bytes),
-        .tx_valid(tx_valid), .tx_ready(1'b1), .tx_data(tx_data), .tx_last(tx_last), .tx_bytes(tx_bytes)
+        .tx_valid(tx_valid), .tx_ready(tx_ready), .tx_data(tx_data), .tx_last(tx_last), .tx_bytes(tx_bytes)
     );
 
     always @(posedge clk) begin
-        if (tx_valid) tx_first_reg <= tx_last;
-        if (rst)      tx_first_reg <= 1'b1;
+        if (tx_go) tx_first_reg <= tx_last;
+        if (rst)   tx_first_reg <= 1'b1;
     end
 
     // ---- probes: traffic.py names them in this order ---------------------------------------------------
@@ -121,8 +123,8 @@ module nk_perf_tb #(
         rdat_valid && !rdat_ready,                                 // 7 rdat_wait
         rdat_valid && rdat_ready,                                  // 6 rdat
         rdreq_valid,                                               // 5 rdreq
-        tx_valid && tx_last,                                       // 4 tx_frame
-        tx_valid,                                                  // 3 tx_beat
+        tx_go && tx_last,                                          // 4 tx_frame
+        tx_go,                                                     // 3 tx_beat
         rx_valid && rx_ready && rx_last,                           // 2 rx_frame
         rx_valid && !rx_ready,                                     // 1 rx_wait
         rx_valid && rx_ready                                       // 0 rx_beat

@@ -182,11 +182,12 @@ class Bench:
         self._edge = RisingEdge(dut.clk)
         names = ("status", "now_us", "rdreq", "rdreq_more", "wrreq", "wrreq_lane", "wdat_data", "tx_data",
                  "tx_bytes", "rdat_valid", "rdat_data", "rdat_last", "rx_valid", "rx_data", "rx_last",
-                 "rx_bytes", "mmio_valid", "mmio_func", "mmio_write", "mmio_addr", "mmio_wdata",
+                 "rx_bytes", "tx_ready", "mmio_valid", "mmio_func", "mmio_write", "mmio_addr", "mmio_wdata",
                  "mmio_rdata", "count", "probes")  # fmt: skip
         self._sig = sig = {n: Signal(getattr(dut, n)) for n in names}
         for n in ("rdat_valid", "rx_valid", "mmio_valid", "now_us", "count"):
             sig[n].set(0)
+        sig["tx_ready"].set(1)
         dut.rst.value = 1
         for _ in range(3):
             await self._edge
@@ -462,11 +463,10 @@ class Bench:
 
     # ---- set-up --------------------------------------------------------------------------------------
 
-    async def start(
-        self, *, flows: int, rx_log2: int, tx_log2: int, regs: dict[int, int] | None = None
-    ) -> None:
-        """Reset; PF and VF 0 set up; the card knows the peer's MAC."""
+    async def start(self, *, flows: int, rx_log2: int, tx_log2: int, cards_flows: int = 0) -> None:
+        """Reset; PF and VF 0 set up, with the last flows of the table; the card knows the peer's MAC."""
         sockets = flows + 1 + SPARE
+        base = max(0, cards_flows - sockets)
         logs = (10, 10, 10, 16)
         queue_bytes = sum(32 << n for n in logs) + 8192
         pages = (
@@ -487,11 +487,9 @@ class Bench:
         for i in range(4):
             self.write(0, PF.HASH_KEY + 4 * i, self.rng.getrandbits(32))
         self.write(0, PF.NSM_BASE, PROFILE)
-        for addr, value in (regs or {}).items():
-            self.write(0, addr, value)
         for reg, value in (
             (VFE.MAC_LO, CARD_MAC & U32), (VFE.MAC_HI, CARD_MAC >> 32), (VFE.IPV4, CARD_IP),
-            (VFE.NETMASK, 0xFFFF0000), (VFE.GATEWAY, 0), (VFE.SOCKET_BASE, 0),
+            (VFE.NETMASK, 0xFFFF0000), (VFE.GATEWAY, 0), (VFE.SOCKET_BASE, base),
             (VFE.SOCKET_COUNT, sockets), (VFE.MTU, 1500), (VFE.CTRL, 1),
         ):  # fmt: skip
             self.write(0, PF.VF_BASE + reg, value)
@@ -538,6 +536,10 @@ class Bench:
         self.tenant.send_op(sock, Op.SEND, nbytes)
 
     # ---- measuring -------------------------------------------------------------------------------------
+
+    def stop_wire(self, on: bool) -> None:
+        """The wire takes no frames of the card."""
+        self._sig["tx_ready"].set(int(not on))
 
     def count(self, on: bool) -> None:
         """Start or stop the probes."""

@@ -165,8 +165,11 @@ async def epochs(dut):
         for share in (1.3, 0.5, 1.6, 0.8):
             f.nxt = f.una + f.cwnd
             flight = f.flight
-            await f.event(pair.now, "ev_loss", "ev_round")
-            await f.event(pair.now, "ev_exit")
+            if share > 1:
+                await f.event(pair.now, "ev_loss", "ev_round")
+                await f.event(pair.now, "ev_exit")
+            else:
+                await f.event(pair.now, "ev_ecn", "ev_round")
             m.cut(m.cwnd)
             assert abs(f.ssthresh - flight * BETA) <= 0.002 * flight + mss, "cut"
             m.cwnd = m.ssthresh = f.cwnd / mss  # a difference so far is not to add up

@@ -326,12 +326,13 @@ module nk_tcp_open #(
     assign p_raw      = raw_reg;
     wire [31:0] lis_base = cfg_sock_base[vf_reg[VW-1:0] * 32 +: 32];
     wire [FW-1:0] lis_id = lis_reg - lis_base[FW-1:0];
-    assign p_listener = {{(16 - FW){1'b0}}, lis_id};
+    wire [FW+15:0] lis_wide = {16'd0, lis_id};
+    assign p_listener = lis_wide[15:0];
 
     assign busy = st_reg != S_IDLE || tail_reg || cr_half_reg || sq_valid || sq_level != 5'd0 || del_level != 5'd0 || half_level != 5'd0 || end_level != 5'd0
                || del_busy_reg || !init_done || unlisten_reg;
 
-    wire unused = &{1'b0, isn_seg, lis_base, half_base, del_in_ready, half_in_ready, wb_listener, wb_status, up_hit};
+    wire unused = &{1'b0, isn_seg, lis_wide, lis_base, half_base, del_in_ready, half_in_ready, wb_listener, wb_status, up_hit};
 
     always @(posedge clk) begin
         stat_no_credit  <= 1'b0;
