@@ -39,6 +39,7 @@ TXD = dict(
 )  # fmt: skip
 """Fields of the descriptor word, lowest bits first."""
 OPF = ("vf", "qs", "code", "flow", "socket", "child", "child_ok", "data", "ptr", "size")
+SOPF = ("vf", "qs", "code", "flow", "socket", "size")
 P = dict(
     p_rto_min=20_000, p_rto_init=100_000, p_rto_max=2_000_000, p_time_wait=50_000, p_delayed_ack=2_000, p_neigh_retry=10_000,
     p_fin_wait2=300_000, p_retries_data=8, p_retries_syn=4, p_retries_neigh=3, p_initial_cwnd=10,
@@ -135,6 +136,8 @@ class TB:
         self.answers: deque[Answer] = deque()
         self._ops: deque[tuple[dict[str, int], Event, list[Answer]]] = deque()
         self._op_busy = False
+        self._sops: deque[tuple[dict[str, int], Event, list[Answer]]] = deque()
+        self._sent_ops: deque[tuple[Event, list[Answer]]] = deque()
         self._sig = {}
         start_clock(dut)
 
@@ -173,7 +176,7 @@ class TB:
                      "busy", "next_us_valid", "next_us", "now_us", "nq_hit", "nq_mac", "txd_ready", "txd_done", "nb_new_valid", "nb_new_ip",
                      "arp_req_ready", "recv_room", "vst_valid", "vst_vf", "vst_rx", "vst_rx_bytes", "vst_tx", "vst_tx_bytes", "vst_retx",
                      "vst_opened", "vst_closed", "vst_drop", "vst_drop_vf", "flush_valid", "stat",
-                     "flush_ready", "flush_vf", "opr_valid", "opr_status", "opr_data", "opr_ptr", "opr_size", "rst",
+                     "flush_ready", "flush_vf", "opr_valid", "opr_status", "sopr_valid", "sopr_status", "opr_data", "opr_ptr", "opr_size", "rst",
                      "flows_in_use", "hash_in_use", "vf_sockets"):  # fmt: skip
             self._sig[name] = Signal(getattr(dut, name))
         for name in ("act_level", "ev_out", "nq_hit", "nq_mac", "txd_ready", "txd_done", "arp_req_ready", "recv_room", "nb_new_valid",
@@ -183,6 +186,7 @@ class TB:
         pause = (lambda: self.rng.random() < self.stalls) if self.stalls else (lambda: False)
         self.seg = WordSource(dut, "seg", SEG, pause)
         self.ops = WordSource(dut, "op", OPF, pause)
+        self.sops = WordSource(dut, "sop", SOPF, pause)
         await self.reset()
         cocotb.start_soon(self._clock())
 
@@ -201,6 +205,8 @@ class TB:
         self.vst.clear()
         self._ops.clear()
         self._op_busy = False
+        self._sops.clear()
+        self._sent_ops.clear()
         self.socks.clear()
         self._sig["txd_done"].set(0)
 
@@ -242,6 +248,11 @@ class TB:
                 self._op_answer(
                     Answer(*(s[f"opr_{n}"].get() for n in ("status", "data", "ptr", "size")))
                 )
+            if s["sopr_valid"].get():
+                done, box = self._sent_ops.popleft()
+                box.append(Answer(s["sopr_status"].get(), 0, 0, 0))
+                done.set()
+                self._next_op()
             # Actions.
             if s["act_valid"].get():
                 self.actions.append(s["act"].get())
@@ -291,7 +302,7 @@ class TB:
             # Time.
             quiet = not (
                 s["busy"].get() or self.actions or self.tx_queue or self.seg.pending() or self.ops.pending()
-                or self._op_busy or s["flush_valid"].last or any(h.out for h in self.hosts)
+                or self._op_busy or self._sops or self._sent_ops or s["flush_valid"].last or any(h.out for h in self.hosts)
             )  # fmt: skip
             idle = idle + 1 if quiet else 0
             if idle > 6:
@@ -476,12 +487,18 @@ class TB:
         word = dict(vf=s.vf, qs=s.qs, code=op, flow=base + s.sock, socket=s.sock, child=base + child, child_ok=child_ok,
                     data=0, ptr=0, size=0)  # fmt: skip
         done, answer = Event(), []
-        self._ops.append((word | fields, done, answer))
+        queue = self._sops if op in (Op.SEND, Op.CREDIT) else self._ops
+        queue.append((word | fields, done, answer))
         self._next_op()
         return done, answer
 
     def _next_op(self) -> None:
-        if self._ops and not self._op_busy:
+        """As the queue manager does: a job waits for the sends before it, and for the job before it; a send for neither."""
+        while self._sops:
+            word, done, answer = self._sops.popleft()
+            self._sent_ops.append((done, answer))
+            self.sops.send({name: word[name] for name in SOPF})
+        if self._ops and not self._op_busy and not self._sent_ops:
             self._op_busy = True
             self.ops.send(self._ops[0][0])
 

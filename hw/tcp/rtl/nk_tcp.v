@@ -98,7 +98,7 @@ module nk_tcp #(
     input  wire                arp_req_ready,
     output wire [7:0]          arp_req_vf,
     output wire [31:0]         arp_req_ip,
-    // Tenant operations; answers in their order.
+    // Jobs of tenants; answers in their order.
     input  wire                op_valid,
     output wire                op_ready,
     input  wire [7:0]          op_vf,
@@ -116,6 +116,17 @@ module nk_tcp #(
     output wire [63:0]         opr_data,
     output wire [63:0]         opr_ptr,
     output wire [31:0]         opr_size,
+    // SEND and CREDIT, which wait for no job; answers in their order.
+    input  wire                sop_valid,
+    output wire                sop_ready,
+    input  wire [7:0]          sop_vf,
+    input  wire [7:0]          sop_qs,
+    input  wire [7:0]          sop_code,
+    input  wire [FW-1:0]       sop_flow,
+    input  wire [15:0]         sop_socket,
+    input  wire [31:0]         sop_size,
+    output wire                sopr_valid,
+    output wire [7:0]          sopr_status,
     // Ordered actions (nk_place): the FIFO's level, and a pulse for each event handed on.
     output wire                act_valid,
     output wire [ACTW-1:0]     act,
@@ -184,7 +195,7 @@ module nk_tcp #(
     wire [15:0]       wb_del_lport;
     wire              wb_ask;
     wire [31:0]       wb_ask_ip;
-    wire              wb_op_done, wb_op_quiet, wb_want_insert, wb_end_listener, wb_unlisten, wb_half_dec, wb_reopen;
+    wire              wb_op_done, wb_op_quiet, wb_op_send, wb_want_insert, wb_end_listener, wb_unlisten, wb_half_dec, wb_reopen;
     wire [15:0]       wb_listener;
     wire [SW-1:0]     wb_seg;
     wire              wb_opened, wb_freed, wb_drop_syn;
@@ -269,14 +280,21 @@ module nk_tcp #(
     // ---- operations ------------------------------------------------------------------------------------------------
     wire              op_slow  = op_code == `NK_OP_CONNECT || op_code == `NK_OP_LISTEN || op_code == `NK_OP_ACCEPT
                               || op_code == `NK_OP_CLOSE || op_code == `NK_OP_ABORT;
-    wire [`OPW_W-1:0] op_word  = {7'd0, op_size, op_ptr, op_data, op_socket, op_qs, op_code};
+    wire [`OPW_W-1:0] op_word  = {8'd0, op_size, op_ptr, op_data, op_socket, op_qs, op_code};
     wire              open_o_ready, open_o_busy;
     reg  [3:0]        ops_reg;           // answers still to come
     wire              op_go;             // a pass for an operation that takes just one
     wire              fast_valid = op_valid && !op_slow && !open_o_busy && ops_reg != 4'd15;
     wire              slow_valid = op_valid && op_slow && !open_o_busy && ops_reg == 4'd0;
     assign op_ready  = op_slow ? slow_valid && open_o_ready : op_go;
-    assign opr_valid = wb_op_done && !wb_op_quiet && !wb_want_insert;
+    assign opr_valid = wb_op_done && !wb_op_quiet && !wb_op_send && !wb_want_insert;
+
+    wire [`OPW_W-1:0] sop_word = {1'b1, 7'd0, sop_size, 128'd0, sop_socket, sop_qs, sop_code};
+    reg  [3:0]        sops_reg;          // answers still to come
+    wire              sop_go;
+    assign sop_ready   = sop_go;
+    assign sopr_valid  = wb_op_done && wb_op_send;
+    assign sopr_status = opr_status;
 
     // ---- opening, listeners, table upkeep --------------------------------------------------------------------------
     wire              p_valid, p_ready, p_has_flow, p_open, p_cookie, open_room, open_init, open_busy, del_idle;
@@ -303,7 +321,7 @@ module nk_tcp #(
         .o_op(op_word), .o_busy(open_o_busy),
         .p_valid(p_valid), .p_ready(p_ready), .p_has_flow(p_has_flow), .p_cls(p_cls), .p_flow(p_flow), .p_vf(p_vf), .p_seg(p_seg), .p_op(p_op),
         .p_open(p_open), .p_cookie(p_cookie), .p_isn(p_isn), .p_listener(p_listener), .p_raw(p_raw),
-        .wb_op_done(wb_op_done && !wb_op_quiet), .wb_flow(wb_flow), .wb_vf(wb_vf), .wb_status(opr_status), .wb_want_insert(wb_want_insert),
+        .wb_op_done(wb_op_done && !wb_op_quiet && !wb_op_send), .wb_flow(wb_flow), .wb_vf(wb_vf), .wb_status(opr_status), .wb_want_insert(wb_want_insert),
         .wb_end_listener(wb_end_listener), .wb_unlisten(wb_unlisten), .wb_half_dec(wb_half_dec), .wb_listener(wb_listener),
         .wb_delete(wb_delete), .wb_del_key({wb_del_vf, wb_del_rip, wb_del_rport, wb_del_lport}), .wb_room(open_room), .del_idle(del_idle),
         .lk_valid(open_lk_valid), .lk_key(open_lk_key), .lk_done(lk_done && who[0]), .lk_hit(lk_hit), .lk_flow(lk_flow),
@@ -378,11 +396,11 @@ module nk_tcp #(
     nk_tcp_guard reset_i (.clk(clk), .rst(rst), .now_us(now_us), .ok(rst_ok), .spend(pipe_stat[`NK_CNT_RX_NO_FLOW] && pipe_stat[`NK_CNT_TX_RST]));
 
     // ---- choice and start -------------------------------------------------------------------------------------------------------------
-    localparam RX = 3'd0, OP = 3'd1, OPEN = 3'd2, TMR = 3'd3, FLUSH = 3'd4, PTB = 3'd5, NTF = 3'd6, TX = 3'd7;
+    localparam RX = 4'd0, OP = 4'd1, OPEN = 4'd2, TMR = 4'd3, FLUSH = 4'd4, PTB = 4'd5, NTF = 4'd6, TX = 4'd7, SOP = 4'd8;
     localparam TXD_LOG2 = 5;       // log2 of the descriptors that wait
     wire [TXD_LOG2:0] txd_level;
-    wire [7:0]    req;
-    wire [2:0]    pick;
+    wire [8:0]    req;
+    wire [3:0]    pick;
     wire          start, spare, i_has, spare_valid;
     wire [FW-1:0] spare_flow;
     wire [FW-1:0] i_flow;
@@ -401,16 +419,16 @@ module nk_tcp #(
     // pass sends nothing but a RST, and its flow enters the transmit list.
     wire          tx_room = txd_level <= 6'd7;
     wire          tx_hold = txd_level <= 6'd20;
-    wire [7:0]    may     = {tx_room, tx_hold, {4{tx_room}}, {2{tx_hold}}};
+    wire [8:0]    may     = {tx_hold, tx_room, tx_hold, {4{tx_room}}, {2{tx_hold}}};
     // A received segment sends the flow's next segment as well as its turn in the list would.
     wire          tx_turn = tx_wake || (txq_valid && !(f_valid && f_hit && f_flow == txq_flow));
-    wire [7:0]    wants   = {tx_turn, ntq_valid && ev_room && ev_turn, ptb_go_reg, fl_now, exp_valid, p_valid, fast_valid,
+    wire [8:0]    wants   = {sop_valid && sops_reg != 4'd15, tx_turn, ntq_valid && ev_room && ev_turn, ptb_go_reg, fl_now, exp_valid, p_valid, fast_valid,
                              f_valid && !(wb_reopen && f_open)};
     assign req = wants & may;
-    nk_tcp_choose #(.N(8), .FW(FW)) choose (
+    nk_tcp_choose #(.N(9), .FW(FW)) choose (
         .clk(clk), .rst(rst), .req(req),
-        .has_flow({1'b1, 1'b1, 1'b1, fl_flow_valid, 1'b1, p_has_flow, 1'b1, f_hit}),
-        .flow({tx_wake ? wake_flow : txq_flow, ntq_flow, ptb_flow_reg, fl_flow, exp_flow, p_flow, op_flow, f_flow}),
+        .has_flow({1'b1, 1'b1, 1'b1, 1'b1, fl_flow_valid, 1'b1, p_has_flow, 1'b1, f_hit}),
+        .flow({sop_flow, tx_wake ? wake_flow : txq_flow, ntq_flow, ptb_flow_reg, fl_flow, exp_flow, p_flow, op_flow, f_flow}),
         .busy_valid(pipe_busy_valid), .busy_flow(pipe_busy_flow), .room(room),
         .spare_valid(spare_valid && tx_room), .spare_flow(spare_flow), .start(start), .spare(spare), .pick(pick),
         .pick_flow(i_flow), .pick_has_flow(i_has)
@@ -418,6 +436,7 @@ module nk_tcp #(
     wire          go      = start && !spare;
     assign f_ready    = go && pick == RX;
     assign op_go      = go && pick == OP;
+    assign sop_go     = go && pick == SOP;
     assign p_ready    = go && pick == OPEN;
     assign exp_ready  = go && pick == TMR;
     assign fl_take    = go && pick == FLUSH;
@@ -439,6 +458,10 @@ module nk_tcp #(
             OP: begin
                 i_cls = `NK_EV_OP;
                 i_vf  = op_vf;
+            end
+            SOP: begin
+                i_cls = `NK_EV_OP;
+                i_vf  = sop_vf;
             end
             OPEN: begin
                 i_cls = p_cls;
@@ -463,7 +486,7 @@ module nk_tcp #(
         .p_delayed_ack(p_delayed_ack), .p_neigh_retry(p_neigh_retry), .p_fin_wait2(p_fin_wait2), .p_retries_data(p_retries_data),
         .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_initial_cwnd(p_initial_cwnd),
         .i_valid(start), .i_has_flow(i_has), .i_cls(i_cls), .i_flow(i_flow), .i_vf(i_vf),
-        .i_seg(pick == RX ? f_word : pick == PTB ? ptb_seg : p_seg), .i_op(pick == OP ? op_word : p_op),
+        .i_seg(pick == RX ? f_word : pick == PTB ? ptb_seg : p_seg), .i_op(pick == SOP ? sop_word : pick == OP ? op_word : p_op),
         .i_open(!spare && pick == OPEN && p_open), .i_cookie(!spare && pick == OPEN && p_cookie), .i_isn(p_isn), .i_listener(p_listener),
         .i_raw(pick == OPEN ? p_raw : f_raw), .i_wake(!spare && pick == TX && tx_wake), .i_front(!spare && pick == RX), .i_payload(!spare && pick == RX && f_word[`SEG_LEN] != 16'd0),
         .i_flush_end(!spare && pick == FLUSH && !fl_flow_valid),
@@ -474,7 +497,7 @@ module nk_tcp #(
         .wb_act_valid(act_valid), .wb_act(act), .wb_act_event(wb_act_event), .wb_txd_valid(wb_txd_valid), .wb_txd(wb_txd),
         .wb_tmr_set(wb_tmr_set), .wb_tmr_armed(wb_tmr_armed), .wb_tmr_at(wb_tmr_at), .wb_push_tx(wb_push_tx), .wb_push_ntf(wb_push_ntf),
         .wb_delete(wb_delete), .wb_del_vf(wb_del_vf), .wb_del_rip(wb_del_rip), .wb_del_rport(wb_del_rport), .wb_del_lport(wb_del_lport),
-        .wb_ask(wb_ask), .wb_ask_ip(wb_ask_ip), .wb_op_done(wb_op_done), .wb_op_quiet(wb_op_quiet), .wb_op_status(opr_status),
+        .wb_ask(wb_ask), .wb_ask_ip(wb_ask_ip), .wb_op_done(wb_op_done), .wb_op_quiet(wb_op_quiet), .wb_op_send(wb_op_send), .wb_op_status(opr_status),
         .wb_want_insert(wb_want_insert), .wb_end_listener(wb_end_listener), .wb_unlisten(wb_unlisten), .wb_half_dec(wb_half_dec),
         .wb_listener(wb_listener), .wb_info_data(opr_data), .wb_info_ptr(opr_ptr), .wb_info_size(opr_size),
         .wb_reopen(wb_reopen), .wb_seg(wb_seg), .wb_opened(wb_opened), .wb_freed(wb_freed), .wb_drop_syn(wb_drop_syn),
@@ -512,7 +535,7 @@ module nk_tcp #(
     assign flows_in_use = in_use_reg;
     assign vf_sockets   = sockets_reg;
     assign busy = pipe_busy || open_busy || front_busy || seg_valid || op_valid || txq_busy || ntq_busy || tmr_busy || wake_busy
-               || fl_busy || txd_valid || arp_req_valid || ptb_reg || ptb_look_reg || ptb_go_reg || ops_reg != 4'd0
+               || fl_busy || txd_valid || arp_req_valid || ptb_reg || ptb_look_reg || ptb_go_reg || ops_reg != 4'd0 || sops_reg != 4'd0 || sop_valid
                || tx_issued_reg != tx_done_reg || !table_init;
 
     wire op_in  = op_valid && op_ready;
@@ -524,6 +547,7 @@ module nk_tcp #(
         if (txd_done)     tx_done_reg   <= tx_done_reg + 16'd1;
         events_reg <= events_reg + {4'd0, wb_act_event} - {4'd0, ev_out};
         ops_reg    <= ops_reg + {3'd0, op_in} - {3'd0, opr_valid};
+        sops_reg   <= sops_reg + {3'd0, sop_go} - {3'd0, sopr_valid};
 
         if (ptb_valid && !ptb_reg && !ptb_look_reg && !ptb_go_reg) begin
             ptb_reg      <= 1'b1;
@@ -551,6 +575,7 @@ module nk_tcp #(
             tx_done_reg   <= 16'd0;
             events_reg    <= 5'd0;
             ops_reg       <= 4'd0;
+            sops_reg      <= 4'd0;
             ptb_reg       <= 1'b0;
             ptb_look_reg  <= 1'b0;
             ptb_go_reg    <= 1'b0;

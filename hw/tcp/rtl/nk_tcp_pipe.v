@@ -114,6 +114,7 @@ module nk_tcp_pipe #(
     output wire [31:0]         wb_ask_ip,
     output wire                wb_op_done,    // an operation's answer
     output wire                wb_op_quiet,
+    output wire                wb_op_send,    // of the send queue
     output wire [7:0]          wb_op_status,
     output wire                wb_want_insert,
     output wire                wb_end_listener,
@@ -211,9 +212,9 @@ module nk_tcp_pipe #(
         .reopen(reopen), .status(x1_status), .want_insert(want_insert), .end_listener(end_listener), .stat(x1_stat)
     );
     // What WB needs of it: front | status 8 | state before: deadline 32, armed, CLOSED, state 4 | flags, see F_*.
-    localparam F_END_LISTENER = 0, F_INSERT = 1, F_REOPEN = 2, F_LOST_CREDIT = 3, F_QUIET = 4, F_PAYLOAD = 5, F_FLUSH_END = 6, F_FRONT = 53, NW = 7 + 38 + 8 + 1;
+    localparam F_END_LISTENER = 0, F_INSERT = 1, F_REOPEN = 2, F_LOST_CREDIT = 3, F_QUIET = 4, F_PAYLOAD = 5, F_FLUSH_END = 6, F_FRONT = 53, F_SEND = 54, NW = 7 + 38 + 8 + 2;
     wire              rtx_first = x1_tcb[`TCB_RTX_ON] && (!x1_tcb[`TCB_DACK_ON] || `SEQ_LT(x1_tcb[`TCB_RTX_T], x1_tcb[`TCB_DACK_T]));
-    wire [NW-1:0]     x1_note = {x1_x_reg[21], x1_status, x1_tcb[`TCB_STATE], x1_tcb[`TCB_CLOSED], x1_tcb[`TCB_RTX_ON] || x1_tcb[`TCB_DACK_ON],
+    wire [NW-1:0]     x1_note = {x1_op_reg[`OPW_SEND], x1_x_reg[21], x1_status, x1_tcb[`TCB_STATE], x1_tcb[`TCB_CLOSED], x1_tcb[`TCB_RTX_ON] || x1_tcb[`TCB_DACK_ON],
                                  rtx_first ? x1_tcb[`TCB_RTX_T] : x1_tcb[`TCB_DACK_T],
                                  x1_x_reg[2], x1_x_reg[3], x1_op_reg[`OPW_QUIET], stranger && x1_x_reg[0], reopen, want_insert, end_listener};
 
@@ -514,6 +515,7 @@ module nk_tcp_pipe #(
     assign wb_ask_ip  = wb_hop_reg;
     assign wb_op_done = wb_has_reg && wb_cls == `NK_EV_OP;
     assign wb_op_quiet     = wb_note_reg[F_QUIET];
+    assign wb_op_send      = wb_note_reg[F_SEND];
     assign wb_op_status    = wb_note_reg[52:45];
     assign wb_want_insert  = wb_op_done && wb_note_reg[F_INSERT];
     assign wb_end_listener = wb_op_done && wb_note_reg[F_END_LISTENER];

@@ -39,7 +39,8 @@
 `define OPW_UNCREDIT 196
 `define OPW_LDONE 197
 `define OPW_QUIET 198
-`define OPW_W 199
+`define OPW_SEND 199
+`define OPW_W 200
 
 // A flow's own segment on its way out, as nk_tcp_tx made it.
 `define OUT_SEQ 31:0

@@ -218,6 +218,16 @@ module nk_core #(
     wire [63:0]     opr_data;
     wire [63:0]     opr_ptr;
     wire [31:0]     opr_size;
+    wire            sop_valid = 1'b0;
+    wire            sop_ready;
+    wire [7:0]      sop_vf = 8'd0;
+    wire [7:0]      sop_qs = 8'd0;
+    wire [7:0]      sop_code = 8'd0;
+    wire [FW-1:0]   sop_flow = {FW{1'b0}};
+    wire [15:0]     sop_socket = 16'd0;
+    wire [31:0]     sop_size = 32'd0;
+    wire            sopr_valid;
+    wire [7:0]      sopr_status;
     wire            act_valid;
     wire            act_ready;
     wire [PDL:0]    act_level;
@@ -434,6 +444,8 @@ module nk_core #(
         .op_child_ok(op_child_ok), .op_data(op_data), .op_ptr(op_ptr), .op_size(op_size),
         .opr_valid(opr_valid), .opr_status(opr_status), .opr_data(opr_data), .opr_ptr(opr_ptr),
         .opr_size(opr_size),
+        .sop_valid(sop_valid), .sop_ready(sop_ready), .sop_vf(sop_vf), .sop_qs(sop_qs), .sop_code(sop_code), .sop_flow(sop_flow),
+        .sop_socket(sop_socket), .sop_size(sop_size), .sopr_valid(sopr_valid), .sopr_status(sopr_status),
         .act_valid(act_valid), .act(act), .act_level(act_level), .ev_out(ev_valid && ev_ready), .wr_busy(wdat_valid), .recv_room(recv_room),
         .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf),
         .vf_sockets(vf_sockets), .flows_in_use(flows_in_use), .hash_in_use(hash_in_use), .stat(stat_tcp),
