@@ -10,6 +10,7 @@
 module ooo #(parameter W = 5) (
     input wire [3:0]   v,
     input wire [7:0]   order,
+    input wire         fewer,
     // Offsets from rcv_nxt: free space of the ring, intervals, the segment, any byte.
     input wire [W-1:0]   in_wnd,
     input wire [4*W-1:0] in_s,
@@ -47,7 +48,7 @@ module ooo #(parameter W = 5) (
     wire [31:0]  dup_e;
 
     nk_tcp_ooo #(.N(4), .IW(2)) dut (
-        .rcv_nxt(rcv_nxt), .iv_valid(v), .iv_start(s), .iv_end(e), .iv_order(order),
+        .rcv_nxt(rcv_nxt), .iv_valid(v), .iv_start(s), .iv_end(e), .iv_order(order), .fewer(fewer),
         .seg_start(rcv_nxt + seg_s), .seg_end(rcv_nxt + seg_e), .seg_s(seg_s), .seg_e(seg_e),
         .iv_valid_out(v_out), .iv_start_out(s_out), .iv_end_out(e_out), .iv_order_out(order_out),
         .in_order_end(in_order_end), .no_room(no_room), .duplicate(duplicate),
@@ -63,6 +64,11 @@ module ooo #(parameter W = 5) (
     intervals after_i (.base(rcv_nxt), .low(moved), .high(wnd), .v(v_out), .s(s_out), .e(e_out), .order(order_out), .p(p),
                        .ok(ok_out), .holds(has));
 
+    function perm;
+        input [7:0] x;
+        perm = ((4'd1 << x[1:0]) | (4'd1 << x[3:2]) | (4'd1 << x[5:4]) | (4'd1 << x[7:6])) == 4'd15;
+    endfunction
+
     wire [31:0] d_s    = dup_s - rcv_nxt;
     wire [31:0] d_e    = dup_e - rcv_nxt;
     wire        in_seg = p >= seg_s && p < seg_e;
@@ -70,12 +76,16 @@ module ooo #(parameter W = 5) (
     always @* begin
         assume (seg_s <= seg_e && seg_e <= wnd);
         assume (ok);
+        assume (!(fewer && v[3]));
         assert (ok_out);
+        assert (!(fewer && v_out[3]));
+        // The indices are a permutation, the lowest two and the order of the others tell all of it.
+        if (perm(order)) assert (perm(order_out));
         assert (moved <= wnd);
         // Exactly what was held or has come is held, or in order.
         assert ((has || p < moved) == (had || (in_seg && !no_room)));
         // Dropped only when all intervals are in use and the segment touches none of them.
-        if (no_room) assert (v == 4'hF && seg_s != 32'd0 && !(in_seg && had));
+        if (no_room) assert ((v == 4'hF || (fewer && v == 4'h7)) && seg_s != 32'd0 && !(in_seg && had));
         // In order as soon as the next byte is there.
         if (seg_s == 32'd0 && seg_e != 32'd0) assert (moved >= seg_e);
         if (duplicate && in_seg) assert (had);
