@@ -109,16 +109,25 @@ quick: apt-rtl gen-check c-lib ## A verdict in about two minutes: lint, unit and
 	@$(call run,quick,$(PARALLEL) -m "not slow and not e2e and not perf" $(UNIT_DIRS) $(RTL_DIRS) $(call junit,quick))
 	@$(PY) tools/test_summary.py build/junit
 
-.PHONY: mutants bench bench-interop twin demo
+.PHONY: mutants bench bench-interop soak nightly twin demo
 mutants: apt-rtl ## Break the RTL on purpose, one break at a time: each must be caught by its test
 	@$(call run,mutants,$(PY) tools/mutants.py)
 
 bench: apt twin c-lib ## Measure; figures go to build/bench/results.json
 	@$(call run,bench,$(PYTEST) -m perf $(RTL_DIRS) $(UNIT_DIRS) $(E2E_DIRS))
-	@$(PY) tools/bench.py show
+	@$(PY) tools/bench.py show plot
 
 bench-interop: apt twin c-lib ## Goodput beside Linux on one link model, cell by cell (takes an hour)
 	@$(call run,bench-interop,$(PY) tests/interop/against_linux.py)
+
+soak: apt twin c-lib ## Random traffic for an hour (NK_SOAK_S=, NK_SEED=); every book must balance
+	@$(call run,soak,$(PY) tests/soak/run.py)
+
+nightly: ## What CI has no time for: every mutant, a million NQEs of noise, the soak, goodput beside Linux
+	@$(MAKE) mutants
+	@NK_FUZZ_NQES=1000000 $(MAKE) t T=rtl-tests/core/test_nk_core_fuzz.py
+	@$(MAKE) soak
+	@$(MAKE) bench-interop
 
 twin: apt-rtl ## Build the Verilated card (a shared library)
 	@$(call run,twin,$(PY) -m netkernel.twin.build)

@@ -64,6 +64,8 @@ WHEEL_VARS = [
 # Warnings are `make lint`'s business. Unreset registers start at random values (2-state simulation
 # would otherwise hide a missing reset).
 VERILATOR_FLAGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique"]
+# Whatever ends this process, SIGKILL too, ends what it has started: no simulation is left to run on alone.
+WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 CACHE_VERSION = "1"  # raise it when this file changes how builds are made
 KEEP_BUILDS_PER_TOP = 24
 
@@ -94,7 +96,7 @@ def _run_logged(cmd: list[str], cwd: Path, log: Path, env: Mapping[str, str]) ->
         out.write("$ " + shlex.join(cmd) + "\n")
         out.flush()
         code = subprocess.run(
-            cmd, cwd=cwd, stdout=out, stderr=subprocess.STDOUT, env=env
+            [*WITH_US, *cmd], cwd=cwd, stdout=out, stderr=subprocess.STDOUT, env=env
         ).returncode
     if code:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
@@ -329,7 +331,7 @@ def run_module(
     timed_out = False
     with log.open("w") as out:
         sim = subprocess.Popen(
-            made.command(run_seed),
+            [*WITH_US, *made.command(run_seed)],
             cwd=run_dir,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +73,40 @@ def test_endless_simulation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     text = PASSING + "    while True: pass\n"
     with pytest.raises(pytest.fail.Exception, match="still running after 2"):
         run(tmp_path, text)
+
+
+def test_simulation_ends_with_a_killed_pytest(tmp_path: Path) -> None:
+    """SIGKILL leaves nobody to clean up: the simulation must end by itself."""
+    pid_file = tmp_path / "pid"
+    code = f"    import os, pathlib\n    pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
+    (tmp_path / "cocotb_example.py").write_text(PASSING + code + "    while True: pass\n")
+    build("nk_skid", {"W": 8})
+    call = f"run_module('nk_skid', {str(tmp_path / 'cocotb_example.py')!r}, {{'W': 8}})"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"from common.runner import run_module; {call}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "rtl-tests")},
+        stdout=subprocess.DEVNULL,
+    ) as parent:
+        end = time.monotonic() + 60
+        while not (pid_file.exists() and pid_file.read_text()):
+            assert parent.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        simulation = int(pid_file.read_text())
+        assert alive(simulation)
+        parent.send_signal(signal.SIGKILL)
+    end = time.monotonic() + 10
+    while alive(simulation):
+        assert time.monotonic() < end, f"simulation {simulation} runs on"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """It is there, and no zombie that nobody has waited for yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] not in "ZX"
 
 
 def test_build_is_used_again() -> None:

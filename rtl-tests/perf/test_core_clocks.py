@@ -17,6 +17,7 @@ from common.hostmem import Stalls
 from core.core_tb import TB, run_core
 from model import frames as fr
 
+TS_HEADER = 66  # Ethernet, IPv4, TCP with timestamps
 IDEAL = Stalls(read_latency=(4, 4))
 
 
@@ -89,4 +90,10 @@ def test_core_clocks(w: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for line in figures.read_text(encoding="utf-8").splitlines():
         name, value = json.loads(line)
         name, _, what = name.partition(" ")
-        record(name, round(value, 1), "clocks", params={"w": w, "case": what})
+        more = {}
+        if "per_segment" in name:
+            bus = -(-(TS_HEADER + 1460) // (w // 8))
+            near = "bus" if value < 1.1 * bus else "the closed loop of window, ACKs and credits"
+            more = {"bound": bus, "bound_by": "bus", "now": near}
+        params = {"w": w, "case": what}
+        record(name, round(value, 1), "clocks", params=params, less=True, **more)

@@ -16,7 +16,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from bench import RESULTS
+from bench import RESULTS, plot, record, show
 from common.filelist import hw_root
 from common.runner import run_module
 from common.tenant import Sock
@@ -218,13 +218,13 @@ def test_tcp_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
         more = {"params": params, "bound_by": by, "now": now}
         table.append(
-            fg.keep(
+            record(
                 "tcp.segments_per_clock", round(value, 4), "1/clock", goal=want, bound=most, **more
             )
         )
         want_bytes = want * p if p == MSS else None
         table.append(
-            fg.keep(
+            record(
                 "tcp.bytes_per_clock",
                 round(value * p, 2),
                 "bytes/clock",
@@ -235,7 +235,7 @@ def test_tcp_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
     for r in (r for r in found if r["kind"] == "latency"):
         want, theirs = fg.LATENCY[r["path"]]
-        table.append(fg.keep("tcp.latency_clocks", r["clocks"], "clocks", params={"path": r["path"]}, goal=want, bound=theirs,
+        table.append(record("tcp.latency_clocks", r["clocks"], "clocks", params={"path": r["path"]}, goal=want, less=True, bound=theirs,
                              bound_by="ETH's TOE" if theirs else "none published",
                              now="64 bytes, host latency 0 (answers in the next clock)"))  # fmt: skip
     ways = {
@@ -244,14 +244,13 @@ def test_tcp_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if r["kind"] == "open_close"
     }
     now = ", ".join(f"{way} open {clocks:.1f}" for way, clocks in ways.items())
-    table.append(fg.keep("tcp.open_close_clocks", round(max(ways.values()), 1), "clocks", goal=fg.OPEN_CLOSE_GOAL,
+    table.append(record("tcp.open_close_clocks", round(max(ways.values()), 1), "clocks", goal=fg.OPEN_CLOSE_GOAL, less=True,
                          bound_by="none published", now=now))  # fmt: skip
     bits = state_bits()
-    table.append(fg.keep("tcp.state_bits", bits, "bits", goal=fg.STATE_BITS_GOAL, bound_by="memory",
+    table.append(record("tcp.state_bits", bits, "bits", goal=fg.STATE_BITS_GOAL, less=True, bound_by="memory",
                          now="; ".join(memories(bits, n) for n in (1024, 16384, 65536))))  # fmt: skip
-    plots = fg.plot(table, RESULTS.parent)
     (RESULTS.parent / "tcp_clocks.json").write_text(
         json.dumps(found, indent=1) + "\n", encoding="utf-8"
     )
-    print("\n" + fg.table(table))
-    print("plots: " + ", ".join(str(p) for p in plots))
+    print("\n" + show(only=table))
+    print("plots: " + ", ".join(str(p) for p in plot()))

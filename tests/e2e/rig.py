@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+# What ends this process, SIGKILL too, ends its children; the daemons are the guard's (below).
+WITH_US = ["setpriv", "--pdeathsig", "TERM", "--"]
 NK_HW = [sys.executable, "-m", "netkernel.cli"]
 PEER_IP = "10.1.0.1"
 
@@ -33,7 +35,7 @@ class RigError(RuntimeError):
 
 def why_not() -> str:
     """Return why this machine cannot hold a rig, or an empty string."""
-    missing = [p for p in ("ip", "nsenter", "unshare") if not shutil.which(p)]
+    missing = [p for p in ("ip", "nsenter", "setpriv", "unshare") if not shutil.which(p)]
     if missing:
         return f"missing programs: {' '.join(missing)} (apt-get install iproute2 util-linux)"
     try:
@@ -84,6 +86,7 @@ class Rig:
         self.tap = f"nk{os.getpid() % 100000}"
         self._children: list[subprocess.Popen[bytes]] = []
         self._holder: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self.env = os.environ | {"NK_RUNDIR": str(self.rundir)}
 
     # ---- life ----------------------------------------------------------------------------------
@@ -101,6 +104,12 @@ class Rig:
 
     def start(self) -> None:
         self.rundir.mkdir(parents=True, exist_ok=True)
+        # Twin and CoreEngine have sessions of their own; the guard sees our end as the end of its input.
+        self._guard = subprocess.Popen(
+            [sys.executable, __file__, "--guard", str(self.rundir)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         # Holds the namespace; ends with us, however we end, since its input does.
         self._holder = subprocess.Popen(
             ["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -142,6 +151,9 @@ class Rig:
             self._holder.kill()
             self._holder.communicate()
             self._holder = None
+        if self._guard:
+            self._guard.communicate()
+            self._guard = None
 
     @staticmethod
     def _end(child: subprocess.Popen[bytes]) -> None:
@@ -154,6 +166,12 @@ class Rig:
                 child.wait()
 
     # ---- parts ---------------------------------------------------------------------------------
+
+    @property
+    def holder_pid(self) -> int:
+        """A process in the peer's network namespace."""
+        assert self._holder
+        return self._holder.pid
 
     def vf_ip(self, vf: int) -> str:
         return f"10.1.0.{2 + vf}"
@@ -221,7 +239,11 @@ class Rig:
         """Start a long-running command (of card_cmd or peer_cmd); its output goes to a file in the folder."""
         with (self.folder / log).open("wb") as out:
             child = subprocess.Popen(
-                command, env=self.env, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder
+                [*WITH_US, *command],
+                env=self.env,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
             )
         self._children.append(child)
         return child
@@ -279,7 +301,11 @@ class Rig:
         self, command: list[str], timeout: float, check: bool
     ) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
-            command, env=self.env, capture_output=True, timeout=timeout, cwd=self.folder
+            [*WITH_US, *command],
+            env=self.env,
+            capture_output=True,
+            timeout=timeout,
+            cwd=self.folder,
         )
         if check and done.returncode:
             raise RigError(
@@ -329,3 +355,26 @@ http {{
 """
     )
     return conf
+
+
+def guard(rundir: Path) -> None:
+    """Wait for the end of the rig's owner; then end the daemons that it has left in `rundir`."""
+    from netkernel.rundir import COREENGINE_LOCK, TWIN_LOCK, is_locked
+
+    sys.stdin.buffer.read()
+    for lock, pid_file in ((COREENGINE_LOCK, COREENGINE_LOCK), (TWIN_LOCK, "twin.pid")):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not is_locked(rundir / lock):
+                break
+            try:
+                os.kill(int((rundir / pid_file).read_text()), number)
+            except (OSError, ValueError):
+                continue
+            end = time.monotonic() + 15
+            while is_locked(rundir / lock) and time.monotonic() < end:
+                time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    assert sys.argv[1] == "--guard"
+    guard(Path(sys.argv[2]))

@@ -60,6 +60,9 @@ def test_exit_codes_are_listed() -> None:
 def test_errors_on_a_running_card(clean: Rig) -> None:
     env = clean.env
     fails(nk("run", "--vf", "5", "--", "true", env=env), 3)
+    done = nk("run", "--vf", "99", "--", "true", env=env)
+    assert done.returncode != 0
+    assert done.stderr.strip()
     fails(nk("info", "0000:99:00.0", env=env), 3)
     fails(nk("twin", "start", env=env), 11)
     fails(nk("coreengine", "start", env=env), 11)
@@ -84,7 +87,12 @@ def test_a_held_vf_is_nobody_elses(clean: Rig) -> None:
 
 
 def test_exit_code_of_the_program(clean: Rig) -> None:
-    for code, argv in ((37, ["sh", "-c", "exit 37"]), (0, ["true"]), (127, ["/no/such/program"])):
+    for code, argv in (
+        (7, ["sh", "-c", "exit 7"]),
+        (37, ["sh", "-c", "exit 37"]),
+        (0, ["true"]),
+        (127, ["/no/such/program"]),
+    ):
         assert clean.run(argv, vf=0, check=False).returncode == code, argv
 
 
@@ -121,6 +129,9 @@ def test_nqe_trace_tells_the_whole_story(clean: Rig) -> None:
         assert found, f"no {word} in the trace"
         assert found[-1] > at or found[0] > at, f"{word} comes too early"
         at = found[0]
+    text = clean.nk("trace", "nqe", "0")
+    assert "CONNECT" in text
+    assert "DATA" in text
 
 
 def test_pcap_opens_in_other_tools(clean: Rig) -> None:
@@ -135,6 +146,7 @@ def test_pcap_opens_in_other_tools(clean: Rig) -> None:
     assert [str(p[TCP].flags) for p in packets[:3]] == ["S", "SA", "A"]
     times = [float(p.time) for p in packets]
     assert times == sorted(times)
+    assert sum(len(p[TCP].payload) for p in packets if p[TCP].sport == 80) > 100_000
     tcpdump = subprocess.run(["sh", "-c", "command -v tcpdump"], capture_output=True, check=False)
     if tcpdump.returncode == 0:
         out = subprocess.run(["tcpdump", "-nr", str(pcap)], capture_output=True, check=True)

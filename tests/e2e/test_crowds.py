@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crowds of connections that exist at the same time, each with its own bytes both ways."""
+"""Crowds of connections, at the same time or one after another, each with its own bytes both ways."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rig import Rig
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 ECHO = [sys.executable, str(PROGRAMS / "echo_server.py")]
+CHURN = [sys.executable, str(PROGRAMS / "churn.py")]
 MANY = [sys.executable, str(PROGRAMS / "echo_many.py")]
 
 
@@ -59,3 +60,22 @@ def test_two_vfs_at_the_same_time(clean: Rig) -> None:
     after = clean.nk_json("stats")["vfs"]
     for vf in ("0", "1"):
         assert after[vf]["rx_bytes"] - before[vf]["rx_bytes"] >= 64 * 30_000
+
+
+def test_two_thousand_connections(clean: Rig) -> None:
+    """1,000 opened by the card and 1,000 by the peer, one after another: every flow is free again (counted in hardware)."""
+    before = clean.counters()
+    peer = clean.spawn(clean.peer_cmd([*ECHO, clean.peer_ip, "7000"]), "echo-peer.log")
+    clean.wait_listen(clean.peer_ip, 7000)
+    done = clean.run([*CHURN, clean.peer_ip, "7000", "1000"], vf=0, timeout=200)
+    assert b"done 1000" in done.stdout
+    clean.end(peer)
+    card = clean.spawn(clean.card_cmd([*ECHO, clean.vf_ip(0), "7000"], vf=0), "echo-card.log")
+    clean.wait_listen(clean.vf_ip(0), 7000)
+    done = clean.peer([*CHURN, clean.vf_ip(0), "7000", "1000"], timeout=200)
+    assert b"done 1000" in done.stdout
+    clean.end(card)
+    clean.wait_free()
+    after = clean.counters()
+    assert after["hash_inserts"] - before["hash_inserts"] >= 2000
+    assert after["events_lost"] == 0

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When something dies: clear errors, no hang, and what it held comes back. (The death of a client's twin and of a
-client is in test_life.py.)"""
+"""When something dies or is not there: clear errors, no hang, and what it held comes back."""
 
 from __future__ import annotations
 
@@ -32,6 +31,14 @@ try:
 except ConnectionRefusedError:
     print("refused")
 """
+LOOPBACK = """
+import socket
+s = socket.create_server(("127.0.0.1", 0))
+c = socket.create_connection(s.getsockname())
+a, _ = s.accept()
+c.sendall(b"x")
+assert a.recv(1) == b"x"
+"""
 UDP = """
 import socket
 u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -56,15 +63,55 @@ def nk_fails(rig: Rig, *args: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def card_us(rig: Rig) -> int:
+    """Card time: it goes slower than the wall clock's where the machine is overloaded, as all of the card's timers."""
+    return int(rig.nk_json("coreengine", "status")["card"]["now_us"])
+
+
 def test_refused_is_econnrefused(clean: Rig) -> None:
     done = clean.run([sys.executable, "-c", REFUSED, clean.peer_ip], vf=0)
     assert done.stdout.strip() == b"refused"
+
+
+def test_refused_and_unreachable(clean: Rig) -> None:
+    done = clean.run(["curl", "-sS", f"http://{clean.peer_ip}:9/"], vf=0, check=False)
+    assert done.returncode == 7
+    assert b"onnect" in done.stderr
+    start = card_us(clean)
+    done = clean.run(["curl", "-sS", "http://10.1.0.77/"], vf=0, check=False)
+    assert done.returncode == 7
+    assert (card_us(clean) - start) % (1 << 32) < 20_000_000
+
+
+def test_loopback_stays_with_the_kernel(clean: Rig) -> None:
+    before = clean.counters()["nqe_fetched"]
+    clean.run([sys.executable, "-c", LOOPBACK], vf=0)
+    assert clean.counters()["nqe_fetched"] == before
 
 
 def test_udp_stays_with_the_kernel(clean: Rig) -> None:
     before = clean.counters()["nqe_fetched"]
     clean.run([sys.executable, "-c", UDP], vf=0)
     assert clean.counters()["nqe_fetched"] == before
+
+
+def test_killed_program_frees_its_vf(clean: Rig) -> None:
+    """kill -9 of the whole tree in mid-transfer: the VF is free for the next."""
+    out = clean.folder / "killed"
+    url = f"http://{clean.peer_ip}/file"
+    child = subprocess.Popen(
+        clean.card_cmd(["curl", "-sS", "--limit-rate", "200k", "-o", out, url], vf=0),
+        env=clean.env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    clean.until(lambda: out.exists() and out.stat().st_size > 0, "first bytes")
+    assert clean.flows_in_use() > 0
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    clean.wait_free()
+    clean.run(["curl", "-sSf", "-o", out, f"http://{clean.peer_ip}/small"], vf=0)
 
 
 def test_killed_server_resets_its_clients(clean: Rig) -> None:
@@ -126,11 +173,18 @@ def test_coreengine_killed(rig: Rig) -> None:
     rig.wait_free()
 
 
-def test_twin_dies_under_a_server(rig: Rig) -> None:
-    """Last in the file: a server that sleeps in epoll on the card does not sleep for ever."""
-    server = rig.spawn(rig.card_cmd([*ECHO, "0.0.0.0", "7000"], vf=0), "echo-last.log")
-    rig.wait_listen(rig.vf_ip(0), 7000)
+def test_twin_dies(rig: Rig) -> None:
+    """Last in the file: kill the card under a client that transfers and a server that sleeps in epoll. A clear error, no
+    hang, for all."""
+    server = rig.spawn(rig.card_cmd([*ECHO, "0.0.0.0", "7000"], vf=1), "echo-last.log")
+    rig.wait_listen(rig.vf_ip(1), 7000)
+    url = f"http://{rig.peer_ip}/file"
+    argv = ["curl", "-sS", "--limit-rate", "100k", "-o", str(rig.folder / "x"), url]
+    client = rig.spawn(rig.card_cmd(argv, vf=0), "curl-last.log")
+    rig.until(lambda: rig.nk_json("vf", "list")["vfs"][0]["sockets"] > 0, "the connection")
     os.kill(rig.nk_json("twin", "status")["pid"], signal.SIGKILL)
+    assert client.wait(20) != 0
+    assert (rig.folder / "curl-last.log").read_text().strip()
     assert server.wait(20) != 0
     for command in (["stats"], ["twin", "status"], ["info"], ["run", "--", "true"]):
         nk_fails(rig, *command)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from netkernel.errors import NkError
 from netkernel.rundir import default_rundir
 from netkernel.twin.build import TwinConfig
+from netkernel.twin.library import START_US
 from netkernel.twin.process import Options, fail, run
 
 
@@ -46,12 +48,18 @@ def parse(argv: Sequence[str] | None) -> Options:
         "--read-latency", type=int, default=4, metavar="CLOCKS", help="of DMA reads (%(default)s)"
     )
     parser.add_argument(
+        "--start-us", type=int, default=int(os.environ.get("NK_TWIN_START_US", START_US)),
+        metavar="N", help="card time at the start, to see it wrap soon (NK_TWIN_START_US; %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--rtl", type=Path, action="append", default=[], metavar="FILE",
         help="Verilog that takes the place of the file of that name in hw/",
     )  # fmt: skip
     options = parser.parse_args(argv)
     if not 0 <= options.read_latency <= 1_000_000:
         parser.error("--read-latency must be 0 to 1000000")
+    if not 0 <= options.start_us < 1 << 40:
+        parser.error("--start-us must be 0 to 2^40")
     return Options(
         rundir=options.rundir,
         config=TwinConfig(
@@ -62,6 +70,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         seed=options.seed,
         pcap=options.pcap,
         read_latency=options.read_latency,
+        start_us=options.start_us,
         rtl=tuple(options.rtl),
     )
 

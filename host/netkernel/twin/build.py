@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from netkernel import abi
 from netkernel.errors import BadRequest, BuildFailed, NkError
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -70,8 +71,8 @@ class TwinConfig:
     def check(self) -> None:
         if self.width not in (64, 128, 256, 512):
             raise BadRequest(f"bus width {self.width} is not 64, 128, 256 or 512")
-        if not 1 <= self.vfs <= 64:
-            raise BadRequest(f"{self.vfs} VFs: 1 to 64 are possible")
+        if not 1 <= self.vfs <= abi.PF.VF_COUNT:
+            raise BadRequest(f"{self.vfs} VFs: 1 to {abi.PF.VF_COUNT} are possible")
         if not 1 <= self.queue_sets <= 8:
             raise BadRequest(f"{self.queue_sets} queue sets: 1 to 8 are possible")
         if not 16 <= self.flows <= 65536 or self.flows & (self.flows - 1):

@@ -19,6 +19,7 @@ from netkernel.errors import BuildFailed
 
 HEADER: Final = Path(__file__).resolve().parent / "src" / "nktwin.h"
 
+START_US: Final = 1_000_000
 MMIO_TIMEOUT_MS: Final = 2000  # the model takes and answers in well under a millisecond
 
 
@@ -176,6 +177,7 @@ class Card:
         poll_us: int = 150,
         lazy_poll_us: int = 1000,
         guard_us: int = 50_000,
+        start_us: int = START_US,
     ) -> None:
         self.library = library
         self.info = library.info
@@ -189,6 +191,7 @@ class Card:
         config.poll_us = poll_us
         config.lazy_poll_us = lazy_poll_us
         config.guard_us = guard_us
+        config.start_us = start_us
         self._card = self._lib.nktwin_create(config)
         if self._card == self._ffi.NULL:
             raise MemoryError

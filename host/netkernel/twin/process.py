@@ -23,7 +23,7 @@ from netkernel.rundir import PF_SOCK, TWIN_SOCK, prepare, vf_sock
 from netkernel.twin.build import TwinConfig, build
 from netkernel.twin.control import ControlServer, TwinControl
 from netkernel.twin.function import Function
-from netkernel.twin.library import Card, TwinLibrary
+from netkernel.twin.library import START_US, Card, TwinLibrary
 from netkernel.twin.server import FunctionServer
 from netkernel.twin.wire import check_wire_fd, open_tap
 
@@ -43,6 +43,7 @@ class Options:
     seed: int | None = None
     pcap: Path | None = None
     read_latency: int = 4
+    start_us: int = START_US
     rtl: tuple[Path, ...] = ()  # in the place of files of hw/ with the same names
 
 
@@ -85,13 +86,16 @@ class TwinProcess:
 
     def __init__(self, options: Options, library: TwinLibrary) -> None:
         self._stopping = threading.Event()
+        self._why = ""
         self._servers: list[FunctionServer] = []
         self._control: ControlServer | None = None
         rundir = options.rundir
         seed = secrets.randbits(32) if options.seed is None else options.seed
         if not 0 <= seed < 1 << 64:
             raise BadRequest(f"seed {seed} is not a number of 64 bits")
-        self.card = Card(library, seed=seed, read_latency=options.read_latency)
+        self.card = Card(
+            library, seed=seed, read_latency=options.read_latency, start_us=options.start_us
+        )
         self._pidfile = rundir / PIDFILE
         try:
             wire = self._open_wire(options)
@@ -105,7 +109,7 @@ class TwinProcess:
             self._pidfile.write_text(f"{os.getpid()}\n", encoding="ascii")
             (rundir / TWIN_SOCK).unlink(missing_ok=True)
             control = TwinControl(
-                self.card, wire=wire, seed=seed, servers=self._servers, stop=self._stopping.set
+                self.card, wire=wire, seed=seed, servers=self._servers, stop=self.stop
             )
             # Last: whoever gets an answer there finds everything else in place.
             self._control = ControlServer(control, rundir / TWIN_SOCK)
@@ -133,7 +137,13 @@ class TwinProcess:
         except OSError as error:
             raise BadRequest(f"cannot write {path}: {error.strerror}") from error
 
-    def stop(self) -> None:
+    @property
+    def why(self) -> str:
+        """What asked for the end."""
+        return self._why
+
+    def stop(self, why: str = "asked by the command `stop`") -> None:
+        self._why = why
         self._stopping.set()
 
     def wait(self) -> None:
@@ -166,9 +176,10 @@ def run(options: Options) -> None:
         twin = TwinProcess(options, library)
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: twin.stop())
+                signal.signal(number, lambda n, _: twin.stop(signal.Signals(n).name))
             say(f"ready in {rundir} (process {os.getpid()})")
             twin.wait()
+            say(f"ends: {twin.why}")
         finally:
             twin.close()
     say("ended")

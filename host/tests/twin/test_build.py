@@ -118,7 +118,7 @@ def test_rtl_that_does_not_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         TwinConfig(width=32),
         TwinConfig(width=1024),
         TwinConfig(vfs=0),
-        TwinConfig(vfs=65),
+        TwinConfig(vfs=253),
         TwinConfig(queue_sets=9),
         TwinConfig(flows=1000),
         TwinConfig(flows=8),

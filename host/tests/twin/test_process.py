@@ -35,7 +35,8 @@ class Twin:
 
     def __init__(self, rundir: Path, *options: str, pass_fds: tuple[int, ...] = ()) -> None:
         self.rundir = rundir
-        command = [sys.executable, "-m", "netkernel.twin", "--rundir", str(rundir)]
+        command = ["setpriv", "--pdeathsig", "KILL", "--"]  # a killed pytest leaves no twin
+        command += [sys.executable, "-m", "netkernel.twin", "--rundir", str(rundir)]
         command += ["--rtl", str(STUB), "--nvf", "2", "--nqs", "2", "--flows", "64"]
         command += options
         self.process = subprocess.Popen(
@@ -116,7 +117,14 @@ def test_signals_end_it_cleanly(start: Start, rundir: Path, number: signal.Signa
         assert twin.process.wait(timeout=20) == 0
         with pytest.raises(TwinGone):
             device.bar_read(0)
+    assert f"ends: {number.name}" in twin.output()
     assert not any(rundir.iterdir())
+
+
+def test_card_time_may_start_anywhere(start: Start) -> None:
+    """Half a second before its 32 bits wrap: the core's clock wraps, the twin's goes on."""
+    twin = start("--start-us", str((1 << 32) - 500_000))
+    eventually(lambda: twin.ask("status")["now_us"] > (1 << 32) + 100_000, seconds=20)
 
 
 def test_a_second_one_is_refused(start: Start, rundir: Path) -> None:
@@ -167,7 +175,7 @@ def test_a_stopped_process_does_not_see_time_jump(start: Start) -> None:
     [
         (["--seed", "-1"], BadRequest, "seed -1"),
         (["--w", "100"], BadRequest, "bus width 100"),
-        (["--nvf", "65"], BadRequest, "65 VFs"),
+        (["--nvf", "253"], BadRequest, "253 VFs"),
         (["--flows", "1000"], BadRequest, "1000 flows"),
         (["--wire-fd", "77"], BadRequest, "77 is not open"),
         (["--wire-fd", "0"], BadRequest, "neither a datagram socket nor a TAP"),

@@ -37,6 +37,7 @@ typedef struct {
     uint32_t poll_us;       // doorbell poll while asleep, a queue set being on
     uint32_t lazy_poll_us;  // the same after a second without work
     uint32_t guard_us;      // a longer gap between two looks at the clock is cut down to this
+    uint64_t start_us;      // card time at the start; its low 32 bits are what the core sees
 } nktwin_config;
 
 typedef struct {

@@ -185,7 +185,7 @@ private:
     Pcap pcap_;
     std::uint64_t pcap_epoch_us_ = 0, epoch_us_ = 0;  // Unix time less card time
 
-    std::uint64_t now_us_ = 1000000, mono_ns_ = 0, start_ns_ = 0, last_work_us_ = 0, flush_us_ = 0;
+    std::uint64_t now_us_ = config_.start_us, mono_ns_ = 0, start_ns_ = 0, last_work_us_ = 0, flush_us_ = 0;
     std::uint64_t rate_clocks_ = 0, rate_ns_ = 0;  // of the recent-rate window
     std::uint32_t quiet_clocks_ = 0;
     bool was_reset_ = false;
