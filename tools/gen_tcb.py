@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,16 @@ SOURCE = ROOT / "hw/tcp/data/tcb.yaml"
 HEADER = ROOT / "hw/tcp/rtl/nk_tcb.vh"
 PACK = ROOT / "hw/tcp/rtl/nk_tcb_pack.v"
 UNPACK = ROOT / "hw/tcp/rtl/nk_tcb_unpack.v"
+CHECK = ROOT / "hw/tcp/rtl/nk_tcb_check.v"
 PAGE = ROOT / "hw/tcp/doc/tcb.md"
 
-BASES = {"una": "una", "nxt": "nxt", "now": "now_us"}
+BASES = {"una": "una", "nxt": "nxt", "now": "now_us", "edge": "v_rcv_edge"}
+RULE = re.compile(
+    r"(?P<kind>[a-z]+)(?P<way>[+-]?)(:(?P<bits>\d+)([/](?P<unit>\d+))?(\*(?P<count>\d+))?)?(@(?P<shift>-?\d+)(\?(?P<flag>\w+))?)?"
+    r"( in (?P<places>\S+))?( if (?P<cond>.+?))?( else (?P<other>\w+))?"
+)
+PLACE = re.compile(r"(?P<name>\w+?)(\.(?P<element>\d))?(\+(?P<offset>\d+))?")
+NAME = re.compile(r"([A-Z][A-Z0-9_]*)(?:\[(\d+)\])?")
 
 
 @dataclass(frozen=True)
@@ -32,16 +40,29 @@ class Field:
     keep: str
     doc: str
     lsb: int
-    mem: int
-    kept: int
+    mem: int  # of a guest: not used
+    kept: int  # bits of an element; 0: nothing is kept
     count: int
-    base: str  # "", "una", "nxt" or "now"
-    signed: bool
+    kind: str
+    way: str  # "", "+" or "-"
+    unit: int  # lowest bits that are not kept; of a float: bits behind its leading one
+    wide: int  # of a float: bits of its largest value
+    shift: int
+    flag: str  # `shift` counts only if it is set
+    places: tuple[str, ...]  # whose bits it stands in
+    cond: str
+    other: str  # what it reads as while another stands in its place
+    pair: tuple[str, ...]  # of `apart`: starts and ends; of `is`: the expression
 
     @property
     def element(self) -> int:
         """Bits of one element at work."""
         return self.width // self.count
+
+    @property
+    def own(self) -> bool:
+        """It has bits of its own in the memory."""
+        return bool(self.kept) and not self.places
 
 
 def load() -> list[Field]:
@@ -49,24 +70,64 @@ def load() -> list[Field]:
     out: list[Field] = []
     lsb = mem = 0
     for name, width, keep, doc in yaml.safe_load(SOURCE.read_text())["fields"]:
-        base, signed, count, kept = "", False, 1, width
-        if keep == "none":
-            kept = 0
-        elif keep != "all":
-            kind, _, size = keep.partition(":")
-            bits, _, times = size.partition("*")
-            kept, count = int(bits), int(times or 1)
-            signed = not kind.endswith("+")
-            base = kind.rstrip("+")
-            if base == "low":
-                base, signed = "", False
-            elif base not in BASES:
-                raise ValueError(f"{name}: unknown rule {keep}")
-            if width % count or not 0 < kept < width // count:
-                raise ValueError(f"{name}: {keep} does not fit {width} bits")
-        out.append(Field(name, width, keep, doc, lsb, mem, kept, count, base, signed))
+        pair: tuple[str, ...] = ()
+        rule = keep
+        if keep.startswith("apart:"):
+            ranges, _, rest = keep[6:].partition(" ")
+            pair, rule = tuple(ranges.split(",")), f"apart {rest}".strip()
+        elif keep.startswith("is:"):
+            pair, rule = (keep[3:],), "is"
+        m = RULE.fullmatch(rule)
+        if not m or m["kind"] not in (
+            "all",
+            "none",
+            "low",
+            "float",
+            "ring",
+            "order",
+            "apart",
+            "is",
+            *BASES,
+        ):
+            raise ValueError(f"{name}: unknown rule {keep}")
+        kind, unit, count = m["kind"], int(m["unit"] or 0), int(m["count"] or 1)
+        wide = kept = int(m["bits"] or 0)
+        if kind == "float":
+            kept = unit + (wide - unit).bit_length()
+        elif kind == "all":
+            kept = width
+        elif kind in ("ring", "order"):
+            kept = {"ring": 4, "order": 5}[kind]
+        elif kind in BASES:
+            kept -= unit
+        if width % count or (
+            kind not in ("none", "apart", "is") and not 0 < kept <= width // count
+        ):
+            raise ValueError(f"{name}: {keep} does not fit {width} bits")
+        out.append(
+            Field(
+                name,
+                width,
+                keep,
+                doc,
+                lsb,
+                mem,
+                kept,
+                count,
+                kind,
+                m["way"],
+                unit,
+                wide,
+                int(m["shift"] or 0),
+                m["flag"] or "",
+                tuple((m["places"] or "").split(",")) if m["places"] else (),
+                m["cond"] or "",
+                m["other"] or "",
+                pair,
+            )
+        )
         lsb += width
-        mem += kept * count
+        mem += kept * count if out[-1].own else 0
     return out
 
 
@@ -87,43 +148,331 @@ def module(name: str, purpose: str, ports: str, lines: list[str]) -> str:
     )
 
 
-def packing(fields: list[Field]) -> tuple[list[str], list[str]]:
-    """Return the statements that pack a state into the memory word, and those that unpack it."""
-    pack: list[str] = []
-    unpack: list[str] = []
-    for f in fields:
-        if f.name in ("SND_UNA", "RCV_NXT"):
-            name = "una" if f.name == "SND_UNA" else "nxt"
-            unpack.insert(0, f"wire [31:0] {name} = mem[{span(f.mem, 32)}];")
-        if not f.kept:
-            unpack.append(f"assign tcb[`TCB_{f.name}] = {f.width}'d0;")
-            continue
+class Packing:
+    """The statements that pack a state into the memory word, and those that unpack it."""
+
+    def __init__(self, fields: list[Field]) -> None:
+        self.fields = fields
+        self.by_name = {f.name: f for f in fields}
+        # (owner, element) -> [(flag or condition, [(guest, its lowest bit, bits, offset)])]
+        self.guests: dict[tuple[str, int], dict[str, list[tuple[Field, int, int, int]]]] = {}
+        for f in fields:
+            low = 0
+            for place in f.places:
+                m = PLACE.fullmatch(place)
+                if not m or m["name"] not in self.by_name or not self.by_name[m["name"]].own:
+                    raise ValueError(f"{f.name}: no place {place}")
+                element, offset = int(m["element"] or 0), int(m["offset"] or 0)
+                bits = min(f.kept - low, self.by_name[m["name"]].kept - offset)
+                group = self.guests.setdefault((m["name"], element), {}).setdefault(f.cond, [])
+                group.append((f, low, bits, offset))
+                low += bits
+            if f.places and low != f.kept:
+                raise ValueError(f"{f.name}: {f.kept} bits do not fit into {', '.join(f.places)}")
+
+    def flags(self) -> list[Field]:
+        """The flags that tell who stands in a place."""
+        texts = [f.cond for f in self.fields if f.places or f.kind == "apart"] + [
+            f.flag for f in self.fields
+        ]
+        names = {m[1] for text in texts for m in NAME.finditer(text)}
+        return [f for f in self.fields if f.name in names]
+
+    def kept_flags(self, text: str) -> str:
+        """A condition on what is kept."""
+        return NAME.sub(lambda m: f"f_{m[1].lower()}", text)
+
+    def raw_flags(self, text: str) -> str:
+        """A condition on the state at work."""
+        return NAME.sub(lambda m: f"tcb[{self.by_name[m[1]].lsb + int(m[2] or 0)}]", text)
+
+    def bit(self, f: Field) -> str:
+        """A one-bit field as it is kept."""
+        return (
+            f"{self.raw_flags(f.cond)} && tcb[{f.lsb}]"
+            if f.cond and not f.places
+            else f"tcb[{f.lsb}]"
+        )
+
+    @staticmethod
+    def shrink(f: Field, first: int) -> str:
+        """A number as a float: exponent, and the bits behind its leading one."""
+        exponent = f.kept - f.unit
+
+        def step(e: int) -> str:
+            return f"{{{exponent}'d{e}, tcb[{span(first + max(e - 1, 0), f.unit)}]}}"
+
+        # Two levels of four, so that the choice is not a chain.
+        text = step(0)
+        tops = list(range(1, f.wide - f.unit + 1))
+        for group in (tops[i : i + 4] for i in range(0, len(tops), 4)):
+            choice = step(group[0])
+            for e in group[1:]:
+                choice = f"tcb[{first + f.unit + e - 1}] ? {step(e)} : {choice}"
+            high, low = first + f.unit + group[-1] - 1, first + f.unit + group[0] - 1
+            text = f"(|tcb[{high}:{low}]) ? ({choice})\n        : {text}"
+        return text
+
+    def value(self, f: Field, i: int) -> str:
+        """What is kept of an element."""
+        first = f.lsb + i * f.element
+        if f.kind == "float":
+            return self.shrink(f, first)
+        if f.kind == "order":
+            return (
+                f"{{tcb[{span(first + 4, 2)}] > tcb[{span(first + 6, 2)}], tcb[{span(first, 4)}]}}"
+            )
+        if f.kind == "edge":
+            return f"k_{f.name.lower()}"
+        if f.width == 1:
+            return f"f_{f.name.lower()}" if f in self.flags() else self.bit(f)
+        bits = f"tcb[{span(first + (f.unit if f.kind in BASES else 0), f.kept)}]"
+        for v in self.fields:
+            if v.kind == "apart" and v.pair[1] == f.name:
+                start = self.by_name[v.pair[0]]
+                on = f"{self.kept_flags(v.cond)} && " if v.cond else ""
+                bits = f"{on}!tcb[{v.lsb + i}] ? tcb[{span(start.lsb + i * start.element, f.kept)}] : {bits}"
+        return bits
+
+    def pack(self) -> list[str]:
+        out = [f"wire f_{f.name.lower()} = {self.bit(f)};" for f in self.flags()]
+        for f in self.fields:
+            if f.kind == "edge":
+                edge, tag, top = self.by_name["RCV_EDGE"], f.name.lower(), f.kept
+                out.append(
+                    f"wire [31:0] d_{tag} = tcb[{span(edge.lsb, 32)}] - tcb[{span(f.lsb, 32)}];"
+                )
+                out.append(
+                    f"wire [{top - 1}:0] k_{tag} = d_{tag}[31] ? {top}'d0 : (|d_{tag}[30:{top}]) ? {{{top}{{1'b1}}}}"
+                    f" : d_{tag}[{top - 1}:0];"
+                )
+        for f in self.fields:
+            if not f.own:
+                continue
+            for i in range(f.count):
+                text = self.value(f, i)
+                for cond, group in self.guests.get((f.name, i), {}).items():
+                    parts: list[str] = []
+                    top = f.kept
+                    for guest, low, bits, offset in sorted(group, key=lambda g: -g[3]):
+                        if offset + bits < top:
+                            parts.append(f"{top - offset - bits}'d0")
+                        parts.append(f"tcb[{span(guest.lsb + low, bits)}]")
+                        top = offset
+                    inner = f"{{{', '.join(parts)}}}" if len(parts) > 1 else parts[0]
+                    text = f"{self.kept_flags(cond)} ? {inner} : {text}"
+                out.append(f"assign mem[{span(f.mem + i * f.kept, f.kept)}] = {text};")
+        return [*out, "wire unused = &{1'b0, tcb};"]
+
+    def cell(self, f: Field, i: int) -> str:
+        """Where the kept bits of an element stand."""
+        if f.own:
+            return f"mem[{span(f.mem + i * f.kept, f.kept)}]"
+        parts: list[str] = []
+        for place, cases in self.guests.items():
+            for group in cases.values():
+                for guest, low, bits, offset in group:
+                    if guest is f:
+                        owner = self.by_name[place[0]]
+                        parts.insert(
+                            0, f"mem[{span(owner.mem + place[1] * owner.kept + offset, bits)}]"
+                        )
+                        assert low == 0 or len(parts) > 1
+        return f"{{{', '.join(parts)}}}" if len(parts) > 1 else parts[0]
+
+    def distance(self, f: Field, i: int) -> list[str]:
+        """A number from its distance: the base, the distance, their sum."""
+        tag = f"{f.name.lower()}_{i}" if f.count > 1 else f.name.lower()
+        base, top, reach = BASES[f.kind], f.kept - 1, f.kept + f.unit
+        out: list[str] = []
+        if f.shift:
+            amount = f"{'-' if f.shift < 0 else ''}32'd{abs(f.shift)}"
+            amount = f"(f_{f.flag.lower()} ? {amount} : 32'd0)" if f.flag else amount
+            if i == 0:
+                out.append(f"wire [31:0] b_{f.name.lower()} = {base} + {amount};")
+            base = f"b_{f.name.lower()}"
+        cell = self.cell(f, i)
+        lower = f"{base}[{top + f.unit}:{f.unit}]"
+        if f.kind == "edge":
+            return [f"wire [31:0] v_{tag} = {base} - {{{32 - f.kept}'d0, {cell}}};"]
+        if f.way == "-":
+            out.append(f"wire [{top}:0] d_{tag} = {lower} - {cell};")
+            out.append(f"wire [31:0] v_{tag} = {base} - {{{32 - reach}'d0, d_{tag}}};")
+            return out
+        out.append(f"wire [{top}:0] d_{tag} = {cell} - {lower};")
+        fill = f"{32 - reach}'d0" if f.way == "+" else f"{{{32 - reach}{{d_{tag}[{top}]}}}}"
+        if f.unit:
+            whole = f"{{{base}[31:{f.unit}], {f.unit}'d0}}"
+            out.append(f"wire [31:0] v_{tag} = {whole} + {{{fill}, d_{tag}, {f.unit}'d0}};")
+        else:
+            out.append(f"wire [31:0] v_{tag} = {base} + {{{fill}, d_{tag}}};")
+        return out
+
+    def unpack(self) -> list[str]:
+        una, nxt = self.by_name["SND_UNA"], self.by_name["RCV_NXT"]
+        out: list[str] = []
+        out.append(f"wire [31:0] una = mem[{span(una.mem, 32)}];")
+        out.append(f"wire [31:0] nxt = mem[{span(nxt.mem, 32)}];")
+        for f in self.fields:
+            tag = f.name.lower()
+            if f.kind == "none":
+                out.append(f"assign tcb[`TCB_{f.name}] = {f.width}'d0;")
+                continue
+            if f.kind == "is":
+                text = re.sub(
+                    r"\{(\w+)(?::(\d+:\d+))?\}",
+                    lambda m: f"v_{m[1].lower()}{f'[{m[2]}]' if m[2] else ''}" if self.by_name[m[1]].width > 1
+                    else f"mem[{self.by_name[m[1]].mem}]",
+                    f.pair[0],
+                )  # fmt: skip
+                out.append(f"assign tcb[`TCB_{f.name}] = {text};")
+                continue
+            for i in range(f.count):
+                work = span(f.lsb + i * f.element, f.element)
+                if f.kind == "apart":
+                    start, end = (self.by_name[n] for n in f.pair)
+                    for k in range(f.width):
+                        away = list(self.guests.get((start.name, k), {}))
+                        on = [*([f.cond] if f.cond else []), *(f"!{c}" for c in away)]
+                        text = " && ".join(
+                            [
+                                *(self.kept_flags(c) for c in on),
+                                f"{self.cell(start, k)} != {self.cell(end, k)}",
+                            ]
+                        )
+                        out.append(f"assign tcb[{f.lsb + k}] = {text};")
+                    continue
+                cell = self.cell(f, i)
+                if f.kind == "ring":
+                    out.append(f"wire [4:0] v_{tag} = {{{cell} < 4'd12, {cell}}};")
+                    out.append(f"assign tcb[{work}] = v_{tag};")
+                elif f.kind == "order":
+                    out.extend(self.order(f, cell, work))
+                elif f.kind == "float":
+                    out.extend(self.grow(f, cell, work))
+                elif f.kind in BASES:
+                    out.extend(self.distance(f, i))
+                    name = f"v_{tag}_{i}" if f.count > 1 else f"v_{tag}"
+                    if f.other:
+                        flag = next(iter(self.guests[f.name, 0]))
+                        name = f"{self.kept_flags(flag)} ? v_{f.other.lower()} : {name}"
+                    out.append(f"assign tcb[{work}] = {name};")
+                else:
+                    spare = f.element - f.kept
+                    text = f"{{{spare}'d0, {cell}}}" if spare else cell
+                    if f.places and f.other:
+                        text = f"{self.kept_flags(f.cond)} ? {text} : {f.width}'d{f.other}"
+                    out.append(f"assign tcb[{work}] = {text};")
+        used = [
+            f
+            for f in self.flags()
+            if any(re.search(rf"\bf_{f.name.lower()}\b", line) for line in out)
+        ]
+        return [*(f"wire f_{f.name.lower()} = mem[{f.mem}];" for f in used), *out]
+
+    @staticmethod
+    def order(f: Field, cell: str, work: str) -> list[str]:
+        """Two indices, and which of the other two comes first: each of the eight bits depends on five."""
+        tag = f.name.lower()
+        return [
+            f"wire [4:0] k_{tag} = {cell};",
+            f"wire [3:0] l_{tag} = ~((4'd1 << k_{tag}[1:0]) | (4'd1 << k_{tag}[3:2]));     // the other two",
+            f"wire [1:0] h_{tag} = l_{tag}[3] ? 2'd3 : l_{tag}[2] ? 2'd2 : 2'd1;",
+            f"wire [1:0] m_{tag} = l_{tag}[0] ? 2'd0 : l_{tag}[1] ? 2'd1 : 2'd2;",
+            f"assign tcb[{work}] = {{k_{tag}[4] ? m_{tag} : h_{tag}, k_{tag}[4] ? h_{tag} : m_{tag}, k_{tag}[3:0]}};",
+        ]
+
+    @staticmethod
+    def grow(f: Field, cell: str, work: str) -> list[str]:
+        """A float as a number."""
+        tag, most = f.name.lower(), f.wide - f.unit
+        wide, mant, exp = f.wide, f.unit, f.kept - f.unit
+        return [
+            f"wire [{f.kept - 1}:0] k_{tag} = {cell};",
+            f"wire [{exp - 1}:0] e_{tag} = k_{tag}[{f.kept - 1}:{mant}];",
+            f"wire [{wide - 1}:0] m_{tag} = {{{wide - mant - 1}'d0, e_{tag} != {exp}'d0, k_{tag}[{mant - 1}:0]}};",
+            f"wire [{wide - 1}:0] v_{tag} = m_{tag} << (e_{tag} == {exp}'d0 ? {exp}'d0 : e_{tag} - {exp}'d1);",
+            f"assign tcb[{work}] = {{{f.element - wide}'d0, k_{tag} == {{{exp}'d{most}, {{{mant}{{1'b1}}}}}} ? "
+            f"{{{wide}{{1'b1}}}} : v_{tag}}};",
+        ]
+
+
+def check(packing: Packing, rules: dict[str, dict[str, str]]) -> list[str]:
+    """The statements that compare a state with what comes back of it: a bit a field (and element) that is lost."""
+    names, needed = packing.by_name, rules["needed"]
+    tests: list[tuple[str, str]] = []
+    for f in packing.fields:
+        away = [
+            c
+            for (name, _), cases in packing.guests.items()
+            if name == f.name and f.count == 1
+            for c in cases
+        ]
+        conds = [
+            packing.raw_flags(f"({c})")
+            for c in ("" if f.other else f.cond, needed.get(f.name, ""))
+            if c and f.kind != "apart"
+        ]
+        conds += [f"!({packing.raw_flags(c)})" for c in away]
         for i in range(f.count):
-            first = f.lsb + i * f.element
-            work = span(first, f.element)
-            cell = span(f.mem + i * f.kept, f.kept)
-            spare = f.element - f.kept
-            pack.append(f"assign mem[{cell}] = tcb[{span(first, f.kept)}];")
-            if not spare:
-                unpack.append(f"assign tcb[{work}] = mem[{cell}];")
-            elif not f.base:
-                unpack.append(f"assign tcb[{work}] = {{{spare}'d0, mem[{cell}]}};")
+            on = list(conds)
+            place = f"[{span(f.lsb + i * f.element, f.element)}]"
+            was, now = f"tcb{place}", f"back{place}"
+            for v in packing.fields:
+                if v.kind == "apart" and f.name in v.pair:
+                    on.append(f"tcb[{v.lsb + i}]")
+            if f.name == "DSACK_S" or f.name == "DSACK_LEN":
+                on = [f"back[{names['DSACK_V'].lsb}]"]
+            if f.kind in ("none",) or (f.cond and not f.places and f.kind == "all"):
+                continue
+            if f.kind == "float" and f.name not in rules["exact"]:
+                top = f"back[{span(f.lsb, f.wide)}] == {{{f.wide}{{1'b1}}}}"
+                test = f"{now} > {was} ? !({top}) : {was} - {now} > ({was} >> {f.unit})"
+            elif f.kind == "edge":
+                edge = f"tcb[{span(names['RCV_EDGE'].lsb, 32)}]"
+                most, left = f"32'd{(1 << f.kept) - 1}", f"{edge} - {was}"
+                # From the edge as it comes back, which is looked at by itself: easier to prove.
+                reads = f"{edge.replace('tcb', 'back')} - {now}"
+                test = f"{reads} != ({left} < {most} ? {left} : {left} >> 31 != 0 ? 32'd0 : {most})"
+            elif f.unit:
+                high = span(f.lsb + f.unit, f.width - f.unit)
+                test = f"tcb[{high}] != back[{high}]"
+            elif f.name in rules["lowest"]:
+                low = span(f.lsb, f.kept)
+                test = f"tcb[{low}] != back[{low}]"
+                test = f"opening ? {was} != {now} : {test}" if f.kind in BASES else test
             else:
-                base, bits = BASES[f.base], f"{f.kept - 1}:0"
-                tag = f"d_{f.name.lower()}_{i}" if f.count > 1 else f"d_{f.name.lower()}"
-                fill = f"{{{spare}{{{tag}[{f.kept - 1}]}}}}" if f.signed else f"{spare}'d0"
-                unpack.append(f"wire [{bits}] {tag} = mem[{cell}] - {base}[{bits}];")
-                unpack.append(f"assign tcb[{work}] = {base} + {{{fill}, {tag}}};")
-    pack.append("wire unused = &{1'b0, tcb};")
-    return pack, unpack
+                test = f"{was} != {now}"
+            tests.append(
+                (f"{f.name}{f'.{i}' if f.count > 1 else ''}", " && ".join([*on, f"({test})"]))
+            )
+    out = [
+        "wire [`TCB_W-1:0] back;",
+        "nk_tcb_unpack unpack (.mem(mem), .now_us(now_us), .tcb(back));",
+        "wire [3:0] state   = tcb[`TCB_STATE];",
+        "wire       opening = state == `NK_FS_SYN_SENT || state == `NK_FS_SYN_RCVD;",
+        "wire       live    = state >= `NK_FS_SYN_SENT && state <= `NK_FS_TIME_WAIT;",
+    ]
+    out += [
+        f"assign bad[{i}] = live && {test};   // {name}" for i, (name, test) in enumerate(tests)
+    ]
+    out.append("wire unused = &{1'b0, tcb, back};")
+    return [str(len(tests)), *out]
+
+
+def where(f: Field) -> str:
+    """How many bits are kept, or in whose place."""
+    return f"in {', '.join(f.places)}" if f.places else str(f.kept * f.count or "-")
 
 
 def render() -> dict[Path, str]:
     """Return the text of each output file."""
     fields = load()
     width = fields[-1].lsb + fields[-1].width
-    memory = sum(f.kept * f.count for f in fields)
+    memory = sum(f.kept * f.count for f in fields if f.own)
     by_name = {f.name: f for f in fields}
+    packing = Packing(fields)
+    checks = check(packing, yaml.safe_load(SOURCE.read_text())["check"])
     first, last = by_name["ISS"], by_name["KA_PROBE"]
     head = [
         "// SPDX-License-Identifier: Apache-2.0",
@@ -137,6 +486,8 @@ def render() -> dict[Path, str]:
         f"`define TCB_W {width}",
         "// Bits in the flow memory, see nk_tcb_pack.",
         f"`define TCB_MEM_W {memory}",
+        "// Fields and elements that nk_tcb_check looks at.",
+        f"`define TCB_CHECK_W {checks[0]}",
         "`endif",
         "",
     ]
@@ -150,29 +501,36 @@ def render() -> dict[Path, str]:
         "| field | bits | position | in memory | meaning |",
         "|---|---|---|---|---|",
         *(
-            f"| `{f.name}` | {f.width} | {span(f.lsb, f.width)} | {f.kept * f.count or '-'} | {f.doc} |"
+            f"| `{f.name}` | {f.width} | {span(f.lsb, f.width)} | {where(f)} | {f.doc} |"
             for f in fields
         ),
         "",
     ]
-    pack, unpack = packing(fields)
     return {
         HEADER: "\n".join(head),
         PAGE: "\n".join(page),
         PACK: module(
             "nk_tcb_pack",
-            "A flow's state into the word that the flow memory keeps: each number's lowest bits.",
+            "A flow's state into the word that the flow memory keeps.",
             "    // State at work, and the memory word.\n"
             "    input  wire [`TCB_W-1:0]     tcb,\n    output wire [`TCB_MEM_W-1:0] mem",
-            pack,
+            packing.pack(),
         ),
+        CHECK: module(
+            "nk_tcb_check",
+            "For simulation and proofs: does all come back from the memory that is needed of a connection's state?",
+            "    // The state that was packed, the word, when it is read; a bit for each field that is lost.\n"
+            "    input  wire [`TCB_W-1:0]     tcb,\n    input  wire [`TCB_MEM_W-1:0] mem,\n"
+            "    input  wire [31:0]           now_us,\n    output wire [`TCB_CHECK_W-1:0] bad",
+            checks[1:],
+        ).replace('`include "nk_tcb.vh"', '`include "nk_abi.vh"\n`include "nk_tcb.vh"'),
         UNPACK: module(
             "nk_tcb_unpack",
             "The flow memory's word into a flow's state: each number is put back together from its neighbour.",
             "    // The memory word, the time in microseconds, and the state at work.\n"
             "    input  wire [`TCB_MEM_W-1:0] mem,\n    input  wire [31:0]           now_us,\n"
             "    output wire [`TCB_W-1:0]     tcb",
-            unpack,
+            packing.unpack(),
         ),
     }
 

@@ -138,6 +138,21 @@ class Shadow:
         return self.peer_offers.get(name, False) and self.card_offers.get(name, False)
 
     @property
+    def unread(self) -> bool:
+        """The tenant has closed over bytes that it has not taken (RFC 9293, 3.6.1, SHLD-3)."""
+        if self.irs is None or not self.closing:
+            return False
+        return self.irs + 1 + self.taken < self.got.end_from(self.irs + 1)
+
+    @property
+    def finished(self) -> bool:
+        """Both FINs are acknowledged: the endpoint may be in CLOSED already, where anything gets a RST."""
+        got = self.fin_at is not None and self.rcv_limit > self.fin_at
+        return (
+            self.closing and got and self.fin_sent is not None and self.their_acks > self.fin_sent
+        )
+
+    @property
     def rcv_limit(self) -> int:
         """The number that an endpoint with endless patience would acknowledge by now."""
         if self.irs is None:
@@ -425,12 +440,11 @@ class Oracle:
     def _judge_rst(self, c: Shadow, f: Frame) -> None:
         reason = (
             c.aborted or c.bad_acks or c.late_data or c.over or c.rst_at or c.refusals
-            or (c.closing and c.irs is not None and c.irs + 1 + c.taken < c.rcv_limit)
-            or "RESET" in c.told or "TIMEOUT" in c.told
+            or c.unread or c.finished or "RESET" in c.told or "TIMEOUT" in c.told
         )  # fmt: skip
         if c.told and not reason:
             self._wrong(c, f"RST without a reason: {f}")
-        if c.aborted or c.late_data:
+        if c.aborted or c.late_data or c.unread:
             c.rst_sent = True
 
     def _judge_syn(self, c: Shadow, f: Frame) -> None:

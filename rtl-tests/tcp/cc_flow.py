@@ -25,6 +25,7 @@ EVENTS = (
     "ev_ack",
     "ev_round",
 )
+PLUG_ONLY = ("alg", "rtt_v", "rtt")
 UNKNOWN = M25
 """ssthresh before the first loss."""
 
@@ -40,7 +41,7 @@ class Plug:
     async def ask(self, **inputs: int) -> tuple[int, int, int]:
         """Drive what has changed; returns cwnd, ssthresh, cc_s."""
         for name, value in inputs.items():
-            if self.last.get(name) != value and (name != "alg" or self.chooses):
+            if self.last.get(name) != value and (name not in PLUG_ONLY or self.chooses):
                 getattr(self.dut, name).value = int(value)
                 self.last[name] = value
         await Timer(1, "ns")
@@ -76,8 +77,10 @@ class Flow:
     def flight(self) -> int:
         return self.nxt - self.una
 
-    async def event(self, now: int, *names: str, acked: int = 0, ece: bool = False) -> None:
-        """Hand an event to the RTL, and take the answer."""
+    async def event(
+        self, now: int, *names: str, acked: int = 0, ece: bool = False, rtt: int | None = None
+    ) -> None:
+        """Hand an event to the RTL, and take the answer. rtt: what the ACK measures, in 1024 us."""
         before = self.cwnd, self.ssthresh
         self.cwnd, self.ssthresh, self.cc_s = await self.plug.ask(
             alg=self.alg,
@@ -89,6 +92,8 @@ class Flow:
             acked=acked,
             ece=int(ece),
             limited=int(self.limited),
+            rtt_v=int(rtt is not None),
+            rtt=rtt or 0,
             flight=self.flight,
             mss=self.mss,
             iw=10 * self.mss,

@@ -169,7 +169,7 @@ class TB:
             "cfg_ip": vector(32, [vf_ip(v) for v in vfs]), "cfg_mask": vector(32, [0xFFFF0000] * self.nvf),
             "cfg_gw": vector(32, [0x0A010001] * self.nvf), "cfg_mtu": vector(16, [1500] * self.nvf),
             "cfg_sock_base": vector(32, [v * self.quota for v in vfs]), "cfg_sock_count": vector(32, [self.quota] * self.nvf),
-            "region_base": vector(64, self.base), "cfg_nsm": 0, "nsm_ctrl": vector(32, [self.nsm] * 8), "nsm_prm": 0, "ptb_valid": 0, "hash_key": self.rng.getrandbits(128), **P,
+            "region_base": vector(64, self.base), "cfg_nsm": 0, "nsm_ctrl": vector(32, [self.nsm] * 8), "nsm_prm": 0, "ptb_valid": 0, "cfg_weight": 0, "cfg_tx_max": 0, "cfg_tx_min": 0, "cfg_burst": vector(32, [64] * self.nvf), "hash_key": self.rng.getrandbits(128), **P,
         }.items():  # fmt: skip
             getattr(dut, name).value = value
         for name in ("act", "act_valid", "act_level", "ev_out", "nq_ip", "txd_valid", "txd", "arp_req_valid", "arp_req_vf", "arp_req_ip",

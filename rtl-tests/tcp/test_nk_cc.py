@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
 import cocotb
 import yaml
 from common.filelist import ROOT, hw_root
 from common.runner import run_module
 from common.stream import rng
-from tcp.cc_flow import Flow, Plug, jain, share_bottleneck
+from tcp.cc_flow import M25, UNKNOWN, Flow, Plug, jain, share_bottleneck
 
 RENO, CUBIC, DCTCP = 0, 1, 2
 
@@ -82,6 +83,67 @@ async def cubic_fills_a_long_path(dut):
         used[alg] = result["used"]
     dut._log.info(f"used: {used}")
     assert used[CUBIC] > used[RENO] + 0.05 and used[CUBIC] > 0.9, used
+
+
+async def fill(f: Flow, segment_us: int, base_us: int, acks: int) -> None:
+    """The flow alone on a path that takes a segment each `segment_us`; every ACK is measured."""
+    now, free_at, arrivals = 0.0, 0.0, deque()
+    for _ in range(acks):
+        while f.flight + f.mss <= f.cwnd:
+            f.nxt += f.mss
+            free_at = max(free_at, now) + segment_us
+            arrivals.append((free_at + base_us, now))
+        now, sent = arrivals.popleft()
+        rtt = (int(now) >> 10) - (int(sent) >> 10)
+        await f.event(int(now), "ev_ack", "ev_round", acked=f.mss, rtt=rtt)
+        f.una += f.mss
+
+
+@cocotb.test()
+async def slow_start_ends_in_time(dut):
+    """HyStart ends the first slow start of every algorithm, and of none that is told not to; the state is clean then."""
+    rnd = rng("hystart")
+    for alg in (RENO, CUBIC, DCTCP, 9):
+        for off in (0, 1):
+            f = Flow(Plug(dut), alg=alg, prm=off << 32, iss=rnd.getrandbits(32))
+            await fill(f, 400, 40_000, 600)  # 100 segments fill it
+            if off:
+                assert f.ssthresh == UNKNOWN and f.cwnd == 610 * f.mss
+                assert alg == DCTCP or f.cc_s == 0
+                continue
+            assert 80 * f.mss <= f.ssthresh <= 160 * f.mss, f"{alg}: left at {f.ssthresh / f.mss}"
+            assert f.ssthresh <= f.cwnd < 2.2 * f.ssthresh
+            assert alg == CUBIC or f.cc_s & M25 < f.cwnd, "what is left is the count of ACKs"
+            # DCTCP has summed its windows all along: alpha has come down, and nothing is marked.
+            if alg == DCTCP:
+                assert f.cc_s >> 83 > 2000 and f.cc_s >> 67 & 0xFFFF == 0
+
+
+@cocotb.test()
+async def slow_start_begins_anew(dut):
+    """What interrupts the first slow start leaves nothing of HyStart's in the algorithm's state, nor the other way round."""
+    rnd, plug = rng("anew"), Plug(dut)
+    for alg in (RENO, CUBIC, DCTCP):
+        for what in ("ev_loss", "ev_rto", "ev_ecn", "ev_idle", "undo"):
+            f = Flow(plug, alg=alg, iss=rnd.getrandbits(32))
+            await fill(f, 1, 40_000, 40)
+            assert f.ssthresh == UNKNOWN and f.cc_s & M25, "it has begun"
+            clean = Flow(plug, alg=alg, prm=1 << 32, iss=f.iss)
+            await fill(clean, 1, 40_000, 40)
+            assert (clean.cwnd, clean.una, clean.nxt) == (f.cwnd, f.una, f.nxt)
+            for g in (f, clean):
+                await g.event(77, "ev_loss" if what == "undo" else what)
+            assert (f.cwnd, f.ssthresh, f.cc_s) == (clean.cwnd, clean.ssthresh, clean.cc_s), what
+            if what == "undo":
+                await f.event(78, "ev_undo")
+                assert f.ssthresh == UNKNOWN and f.cc_s & M25 == 0 and f.cc_s >> 67 & 0xFFFF == 0
+                assert alg == DCTCP or f.cc_s == 0
+    # Between its ACKs it keeps what it has.
+    f = Flow(plug, alg=RENO)
+    await fill(f, 1, 40_000, 40)
+    state = f.cc_s
+    await f.event(99)
+    assert f.cc_s == state
 
 
 def test_table():

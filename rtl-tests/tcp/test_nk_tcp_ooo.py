@@ -38,6 +38,7 @@ class TB:
             sig("rcv_nxt"),
             [sig(f"seg_{n}") for n in ("start", "end", "s", "e")],
         )
+        self.fewer_in, self.fewer = sig("fewer"), False
         self.iv_in = [sig(f"iv_{f}") for f in ("valid", "start", "end", "order")]
         self.iv_out = [sig(f"iv_{f}_out") for f in ("valid", "start", "end", "order")]
         self.flags = {
@@ -65,6 +66,7 @@ class TB:
         for sig, value in zip(self.iv_in, (valid, starts, ends, order), strict=True):
             sig.set(value)
         self.rcv_nxt.set(base)
+        self.fewer_in.set(int(self.fewer))
         for sig, value in zip(
             self.seg, ((base + start) & M, (base + end) & M, start, end), strict=True
         ):
@@ -104,7 +106,7 @@ class TB:
             return by_age(after, came), 0, False, True, dup
         if after[0][0] == 0:
             return by_age(after[1:], came), after[0][1], False, False, dup
-        if len(after) > self.n:
+        if len(after) > self.n - self.fewer:
             return held, 0, True, False, dup
         return by_age(after, came), 0, False, False, dup
 
@@ -113,6 +115,7 @@ class TB:
         cuts = sorted(self.rng.sample(range(1, size), 2 * self.rng.randint(0, self.n)))
         held = list(zip(cuts[::2], cuts[1::2], strict=True))
         self.rng.shuffle(held)
+        self.fewer = len(held) < self.n and self.rng.random() < 0.2
         return held
 
 

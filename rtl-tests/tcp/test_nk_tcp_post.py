@@ -69,13 +69,16 @@ async def post(dut, tcb, was=None, now=0, now_s=0, mark=0, **more):
     return new, out
 
 
-def rto_of(tcb, backoff=None):
+def rto_of(tcb):
     """RFC 6298, 2: from the estimate, doubled, bounded."""
     if tcb["SRTT8"]:
         base = max(P["p_rto_min"], tcb["SRTT8"] // 8 + max(1, tcb["RTTVAR4"]))
     else:
         base = P["p_rto_init"]
-    return min(base << (tcb["BACKOFF"] if backoff is None else backoff), P["p_rto_max"])
+        # RFC 6298, 5.7: 3 s after a lost SYN, which stands as two doublings that are no timeouts of data.
+        if tcb["STATE"] in SYNCED and tcb["BACKOFF"] > max(1, tcb["RETRIES"]):
+            return min(max(3_000_000, base) << tcb["BACKOFF"] - 2, P["p_rto_max"])
+    return min(base << tcb["BACKOFF"], P["p_rto_max"])
 
 
 def pto_of(tcb, flying):
@@ -483,7 +486,8 @@ async def user_timeout(dut):
         new, _ = await post(dut, tcb, now=now, now_s=now_s, p_rto_max=240_000_000)
         begins = not tcb["RETRIES"]
         left = max(0, limit + UNIT - (0 if begins else silent * UNIT)) * 1e6
-        want = min(1_000_000 << tcb["BACKOFF"], 240_000_000, left)
+        first = 3_000_000 >> 2 if tcb["BACKOFF"] > tcb["RETRIES"] else 1_000_000  # a lost SYN
+        want = min(first << tcb["BACKOFF"], 240_000_000, left)
         ahead = signed(new["RTX_T"] - now)
         assert new["RTX_ON"] and abs(ahead - want) < want * 1e-4 + 34_000, (ahead, want)
         assert new["LAST_T"] == (now_s if begins else tcb["LAST_T"])

@@ -24,8 +24,8 @@ OUT = (
     "st_unacceptable", "st_bad_ack", "st_rst", "st_paws", "st_challenge", "st_limited", "st_dsack",
 )  # fmt: skip
 DAY = 86_400_000_000
-AGE_UNIT = 1 << 32  # us
-PERSIST = 1
+AGE_UNIT = 1 << 34  # us
+RTO, PERSIST, TIMEWAIT, FINWAIT2, NEIGH, TLP, REO, KEEP, CORK = range(9)
 
 
 @dataclass
@@ -52,6 +52,8 @@ class Flow:
     unacked: int  # in-order segments not yet acknowledged
     heard: int  # in 2^20 us
     persist: int
+    waits: int = 0  # a retransmission timer of some kind runs
+    max_wnd: int = 65536  # the largest window that the peer has offered
 
     @property
     def over(self) -> S:
@@ -77,6 +79,10 @@ class Verdict:
     name: str
     change: dict[str, int] = field(default_factory=dict)
     out: dict[str, int] = field(default_factory=dict)
+
+
+def log2(window: int) -> int:
+    return max(window.bit_length() - 1, 0)
 
 
 def judge(f: Flow, s: Seg, now: int, challenge_ok: int, p_flags: int) -> Verdict:
@@ -136,7 +142,19 @@ def judge(f: Flow, s: Seg, now: int, challenge_ok: int, p_flags: int) -> Verdict
         if f.state == S.SYN_RCVD and s.seq == 0:
             if s.flags & ACK:
                 v.change["ACK_NOW"] = 1
-                return done("crossing syn-ack", st_unacceptable=1)
+                stamped = not f.ts_ok or (
+                    s.ts is not None and (s.ts >= f.recent or not valid_recent)
+                )
+                if f.passive or not f.una < s.ack <= f.nxt or not stamped:
+                    return done("syn-ack of nobody", st_unacceptable=1)
+                # 3.5, figure 8, line 6: both have sent a SYN, and now each has the other's ACK.
+                v.change |= {"LAST_T": now >> 20, "RETRIES": 0, "KA_PROBE": 0, "N_CONN": 1}
+                v.change["STATE"] = S.FIN_WAIT1 if f.fin_req else S.ESTABLISHED
+                v.change |= {"SND_WND": s.wnd, "SND_WL1": ("irs", 0)}  # RFC 7323, 2.2: not scaled
+                v.change["MAX_WND_L2"] = max(log2(f.max_wnd), log2(s.wnd))
+                if f.ts_ok:
+                    v.change |= {"TS_RECENT": ("ts", s.ts), "TS_AGE": now // AGE_UNIT & 511}
+                return done("crossing syn-ack", ev_ack=1, ev_new=1, ev_syn=1)
             v.change |= {"LOST_END": ("iss", f.nxt), "RXT_NXT": ("iss", f.una), "RTT_ON": 0}
             v.change["ECN_OK"] = int(f.ecn_ok and s.flags & (ECE | CWR) == ECE | CWR)
             return done("syn again")
@@ -170,7 +188,11 @@ def judge(f: Flow, s: Seg, now: int, challenge_ok: int, p_flags: int) -> Verdict
     if not s.flags & ACK:
         return done("no ack")
 
-    alive: dict[str, Any] = {"LAST_T": now >> 20, "RETRIES": 0, "KA_PROBE": 0}
+    alive: dict[str, Any] = {"KA_PROBE": 0}
+    # RFC 9293, 3.8.3: while a retransmission waits for its ACK, only an ACK of something new ends the count; 3.8.6.1: who
+    # answers probes of a shut window is there.
+    if not f.waits or f.una == f.nxt or f.una < s.ack <= f.nxt:
+        alive |= {"LAST_T": now >> 20, "RETRIES": 0}
     if s.length and (now >> 20) - f.heard > 1:
         alive["QUICK"] = 15
     # RFC 7323, 5.3, R3: SEG.SEQ =< Last.ACK.sent, which is RCV.NXT while no segment waits for its ACK.
@@ -182,11 +204,14 @@ def judge(f: Flow, s: Seg, now: int, challenge_ok: int, p_flags: int) -> Verdict
         if not f.una < s.ack <= f.nxt:
             return done("bad ack in SYN_RCVD", st_bad_ack=1, reply_rst=1)
         v.change = alive | {"SND_WND": wnd, "SND_WL1": ("irs", s.seq), "N_CONN": 1}
+        v.change["MAX_WND_L2"] = max(log2(f.max_wnd), log2(wnd))
         v.change["STATE"] = S.FIN_WAIT1 if f.fin_req else S.ESTABLISHED
         return done("established", data_ok=1, ev_ack=1, ev_new=1, ev_syn=1)
 
-    # RFC 5961, 5.2, with the largest window that the peer's scale allows for MAX.SND.WND
-    if s.ack > f.nxt or s.ack < f.una - min(0xFFFF << f.snd_ws, 1 << 24):
+    # RFC 5961, 5.2; MAX.SND.WND is known but for its lower bits.
+    largest = (2 << log2(f.max_wnd)) - 1
+    assert largest >= f.max_wnd
+    if s.ack > f.nxt or s.ack < f.una - largest:
         challenge()
         return done("ack of nothing sent" if s.ack > f.nxt else "ack too old", st_bad_ack=1)
     v.change = alive
@@ -201,6 +226,7 @@ def judge(f: Flow, s: Seg, now: int, challenge_ok: int, p_flags: int) -> Verdict
         v.out["ev_dup"] = 1
     if s.ack >= f.una and s.seq >= f.wl1:
         v.change |= {"SND_WND": wnd, "SND_WL1": ("irs", f.rcv if probe else s.seq)}
+        v.change["MAX_WND_L2"] = max(log2(f.max_wnd), log2(wnd))
         if wnd:
             v.change["PROBE"] = 0
             if f.persist:
@@ -255,11 +281,15 @@ class TB:
             "STATE": f.state, "PASSIVE": f.passive, "CLOSED": f.closed, "FIN_REQ": f.fin_req, "SND_WS": f.snd_ws,
             "SND_WND": f.snd_wnd, "TS_OK": f.ts_ok, "SACK_OK": f.sack_ok, "ECN_OK": f.ecn_ok, "ACK_CNT": f.unacked,
             "TS_RECENT": self.ts0 + f.recent & M32, "TS_AGE": f.recent_at // AGE_UNIT & 511, "LAST_T": f.heard & 0xFFFF,
+            "MAX_WND_L2": log2(f.max_wnd),
         }  # fmt: skip
         if f.persist:
             t |= {"RTX_ON": 1, "RTX_KIND": PERSIST}
-        elif t["RTX_KIND"] == PERSIST:
-            t["RTX_ON"] = 0
+        elif f.waits:
+            t["RTX_KIND"] = r.choice([RTO, TLP, REO])
+        else:
+            t["RTX_KIND"] = r.choice([PERSIST, TIMEWAIT, FINWAIT2, NEIGH, KEEP, CORK])
+            t["RTX_ON"] &= t["RTX_KIND"] != PERSIST
         self.owner = {"vf": t["VF"], "rip": t["RIP"], "rport": t["RPORT"], "lport": t["LPORT"]}
         return t
 
@@ -314,8 +344,9 @@ def random_flow(rnd, now: int) -> Flow:
     return Flow(
         state, rnd.randrange(2), closed, una, nxt, end, fin_req, rcv, edge, rcv - rnd.choice([0, 0, 1, 500]), ws,
         rnd.choice([0, 4096, 60000 << ws if ws < 9 else 1 << 24]), rnd.randrange(2), rnd.randrange(2), rnd.randrange(2),
-        10_000, now - rnd.choice([0, 5_000_000, 3 * DAY, 23 * DAY, int(24.2 * DAY), 25 * DAY]), rnd.choice([0, 0, 1, 2, 3]),
-        (now >> 20) - rnd.choice([0, 1, 2, 100, 60000]), rnd.randrange(2),
+        10_000, now - rnd.choice([0, 5_000_000, 3 * DAY, 23 * DAY, int(24.3 * DAY), 25 * DAY, 80 * DAY]), rnd.choice([0, 0, 1, 2, 3]),
+        (now >> 20) - rnd.choice([0, 1, 2, 100, 60000]), *rnd.choice([(1, 0), (0, 1), (0, 1), (0, 0)]),
+        rnd.choice([0, 1, 4095, 4096, 65535, rnd.randrange(1 << 24), 1 << 24]),
     )  # fmt: skip
 
 
@@ -332,7 +363,7 @@ def random_segment(rnd, f: Flow) -> Seg:
         f.rcv + rnd.randrange(3000),
     ]
     near += [f.rcv - (1 << 24), f.rcv - (1 << 24) - 1, f.rcv - (1 << 30), f.rcv + (1 << 30)]
-    most = min(0xFFFF << f.snd_ws, 1 << 24)
+    most = (2 << log2(f.max_wnd)) - 1
     acks = [f.una] * 4 + [
         f.una - 1,
         f.una + 1,
@@ -357,20 +388,22 @@ def random_segment(rnd, f: Flow) -> Seg:
         f.recent - rnd.randrange(1, 1 << 31),
     ]
     has_ts = rnd.random() < (0.93 if f.ts_ok else 0.3)
+    if f.state == S.SYN_RCVD and rnd.random() < 0.2:  # the peer's SYN once more, now with an ACK
+        flags, near, length = SYN | ACK, [0], 0
     return Seg(
         flags, rnd.choice(near), rnd.choice(acks), length, wnd, rnd.choice(ts) if has_ts else None
     )
 
 
 def random_now(rnd) -> int:
-    return 60 * DAY + rnd.randrange(400 * DAY)
+    return 120 * DAY + rnd.randrange(400 * DAY)
 
 
 @cocotb.test()
 async def every_state(dut):
     tb = TB(dut, "rx_chk")
     wanted = (
-        "reset", "rst challenged", "rst outside", "reopened", "syn again", "crossing syn-ack", "syn challenged", "no timestamp",
+        "reset", "rst challenged", "rst outside", "reopened", "syn again", "crossing syn-ack", "syn-ack of nobody", "syn challenged", "no timestamp",
         "paws", "overtaken ack", "unacceptable", "no ack", "established", "bad ack in SYN_RCVD", "ack of nothing sent",
         "ack too old", "new ack", "same ack", "old ack", "fin acked in FIN_WAIT1", "fin acked in CLOSING", "fin acked in LAST_ACK",
         "shut window: new ack", "shut window: same ack", "fin again in TIME_WAIT",
@@ -427,11 +460,11 @@ async def acceptability_at_every_edge(dut):
 
 @cocotb.test()
 async def paws_forgets_after_24_days(dut):
-    """RFC 7323, 5.5, over idle times up to where 9 bits of 2^32 us come round."""
+    """RFC 7323, 5.5, over idle times up to where 9 bits of 2^34 us come round."""
     tb = TB(dut, "age")
     for _ in range(600):
         now = random_now(tb.rnd)
-        days = tb.rnd.choice([0, 1, 12, 20, 23.8, 24.2, 25, 25.3])
+        days = tb.rnd.choice([0, 1, 12, 20, 23.8, 24.3, 25, 25.4, 26, 51, 76, 100, 101.5])
         f = Flow(
             S.ESTABLISHED,
             0,
@@ -579,6 +612,7 @@ async def opens_actively(dut):
                     change = settled(offers, syn, flags, irs, t["RX_LOG2"]) | {
                         "SND_WND": wnd,
                         "SND_WL1": irs,
+                        "MAX_WND_L2": log2(wnd),
                     }
                     if flags & ACK:
                         name = "established"
@@ -623,6 +657,7 @@ async def opens_passively(dut):
                                  p_flags=p_flags, **who, **syn)  # fmt: skip
         dut.is_open.value = 0
         change = settled(p_flags, syn, flags, irs, t["RX_LOG2"]) | {"SND_WND": wnd, "SND_WL1": irs}
+        change["MAX_WND_L2"] = log2(wnd)
         change |= dict.fromkeys(
             ("ISS", "SND_UNA", "SND_NXT", "LOST_END", "RXT_NXT", "RXT_MARK", "RECOVER", "TLP_END"),
             isn,
@@ -661,6 +696,7 @@ async def opens_by_cookie(dut):
                                  wnd=wnd, len=tb.rnd.choice([0, 100]), p_flags=0xF, **who, **syn)  # fmt: skip
         dut.is_cookie.value = 0
         change = settled(0, syn, 0, seq - 1, t["RX_LOG2"]) | {"SND_WND": wnd, "SND_WL1": seq}
+        change["MAX_WND_L2"] = log2(wnd)
         change |= dict.fromkeys(
             ("ISS", "SND_UNA", "LOST_END", "RXT_NXT", "RXT_MARK", "RECOVER", "TLP_END"), ack - 1
         )

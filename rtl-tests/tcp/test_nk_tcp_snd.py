@@ -179,7 +179,7 @@ async def reordering(dut):
     before = s.rexmits
     await s.give(600_000)
     await s.until(s.all_acked)
-    assert s.rexmits - before <= 4 and s.rexmits < 60, str(s)
+    assert s.rexmits - before <= 8 and s.rexmits < 60, str(s)
     # A single swap, seen before three segments are held, costs nothing at all.
     s = await transfer(
         dut, rnd, Path(late=lambda n, _: 150 if n % 10 == 5 else 0), Receiver(), 300_000
@@ -211,9 +211,10 @@ async def spurious_timeout(dut):
         await s.until(s.all_acked)
         assert s.rtos >= 1, str(s)
         if ts:
-            assert s.undo == 1 and s.get("SSTHRESH") > 1 << 24 and s.rexmits < 6, str(s)
+            # That the path has become slow may end slow start, in the window that there is.
+            assert s.undo == 1 and s.get("SSTHRESH") > 100 * MSS and s.rexmits < 6, str(s)
         else:
-            assert s.undo == 0 and s.get("SSTHRESH") < 1 << 20, str(s)
+            assert s.undo == 0 and s.get("SSTHRESH") < 70 * MSS, str(s)
 
 
 @cocotb.test()

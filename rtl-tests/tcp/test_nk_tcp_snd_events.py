@@ -258,6 +258,20 @@ async def without_sack(dut):
     )
     full, _ = await step(dut, part, 16)
     assert not full["IN_REC"] and full["CWND"] == 10 * MSS and full["SND_UNA"] == tcb["SND_NXT"]
+    # A flood: no more than was out when recovery began counts as arrived (RFC 5681, 3.2), and new data changes nothing.
+    flood, passed = now, []
+    for k in range(40):
+        flood, _ = await step(dut, flood, 0)
+        grown = {"SND_NXT": at(flood, flood["SND_NXT"] - flood["SND_UNA"] + MSS)}
+        if flood["CWND"] > (flood["SND_NXT"] - flood["SK_E"] & M32):
+            passed.append(k)
+            flood |= grown | {"PRR_OUT": flood["PRR_OUT"] + MSS}
+    assert flood["SK_E"] & M32 == at(tcb, 19 * MSS) and len(passed) < 20, passed
+    # Before recovery two duplicates, and the third that does not begin one, let a segment go each (RFC 3042); none after them.
+    quiet_ = tcb | {"RECOVER": at(tcb, 0)}
+    for _ in range(9):
+        quiet_, _ = await step(dut, quiet_, 0)
+    assert not quiet_["IN_REC"] and quiet_["SK_E"] & M32 == at(tcb, 3 * MSS)
     # Duplicates of the retransmissions right behind.
     more = full | {"SND_NXT": at(full, 10 * MSS), "DUPACKS": 2}
     new, stats = await step(dut, more, 0)
@@ -483,6 +497,45 @@ async def congestion_marks(dut):
     assert (
         "st_fast" in stats and new["IN_REC"] and not new["IN_CWR"] and new["SSTHRESH"] == 10 * MSS
     )
+
+
+@cocotb.test()
+async def full_board(dut):
+    """Beyond four ranges the board is blind: an ACK with news counts a segment, and the hole that is next leaves at once."""
+    rnd = rng("full board")
+    tcb = flying(
+        rnd, 30, IN_REC=1, RECOVER=0, CWND=20 * MSS, SSTHRESH=10 * MSS, PRR_FS=7, PRR_DELIV=4 * MSS
+    )
+    tcb |= on_board(tcb, (1, 2), (3, 4), (5, 6), (20, 22))
+    tcb |= {
+        "RECOVER": tcb["SND_NXT"],
+        "LOST_END": at(tcb, 20 * MSS),
+        "RXT_NXT": at(tcb, MSS),
+        "RXT_MARK": tcb["SND_NXT"],
+    }
+    tcb |= {"PRR_OUT": 2 * MSS}
+    for block, delivered in (((10, 11), 1), ((20, 25), 3), ((26, 27), 1), ((21, 22), 0)):
+        new, _ = await step(dut, tcb, 0, [block], tsecr=TS - 1)
+        assert new["PRR_DELIV"] == (4 + delivered) * MSS, f"{block}: {new['PRR_DELIV'] / MSS}"
+    # SND_UNA moves to a hole that was not sent again: one segment, though more has left than arrived.
+    for front in (True, False):
+        late = tcb | {"PRR_OUT": 20 * MSS, "SSTHRESH": 5 * MSS}
+        if not front:
+            late |= {"RXT_NXT": at(tcb, 5 * MSS)}
+        new, _ = await step(dut, late, 2, [(20, 23)], tsecr=TS - 1)
+        # In the network: those above the highest range, and copies that are not lost.
+        assert new["CWND"] == (7 + 1 if front else 7 + 2) * MSS, f"{front}: {new['CWND'] / MSS}"
+
+
+@cocotb.test()
+async def the_last_ack_of_recovery(dut):
+    """What it delivers is the first of the next window's growth."""
+    rnd = rng("exit")
+    tcb = flying(rnd, 12, IN_REC=1, CWND=6 * MSS, SSTHRESH=6 * MSS, RXT_NXT=0, CC_S=0)
+    tcb |= on_board(tcb, (1, 10))
+    tcb |= {"RECOVER": at(tcb, 10 * MSS), "LOST_END": at(tcb, MSS), "RXT_NXT": at(tcb, MSS)}
+    new, _ = await step(dut, tcb, 12, tsecr=TS - 1)
+    assert not new["IN_REC"] and new["CWND"] == 6 * MSS and new["CC_S"] == 3 * MSS
 
 
 @cocotb.test()

@@ -21,6 +21,7 @@ HEADER = (
 )  # fmt: skip
 OUT = ("send", "ask", "is_retransmit", "is_probe", "is_tlp", "is_keep", "is_dsack", *HEADER)
 NEIGH_TRIES, MTU = 4, 1400
+SEEN: dict[str, int] = {}
 
 
 def quiet(dut):
@@ -63,7 +64,11 @@ def random_case(rnd):
     tcb |= on_circle(
         tcb["ISS"], SND_UNA=una, SND_NXT=nxt, RXT_NXT=rxt, RXT_MARK=una, LOST_END=nxt, TLP_END=una
     )
-    tcb |= on_circle(tcb["IRS"], RCV_NXT=rcv, RCV_EDGE=edge, RCV_ADV=rcv)
+    ring = rnd.choice([12, 16, 20, 24])
+    adv = rcv + rnd.choice([-1, 0, 1, 700, edge - rcv, rnd.randrange(max(1, edge - rcv))])
+    adv = max(min(adv, edge), rcv - 1, edge - rcv - (1 << ring))
+    tcb |= on_circle(tcb["IRS"], RCV_NXT=rcv, RCV_EDGE=edge, RCV_ADV=adv)
+    tcb |= {"RX_LOG2": ring, "MSS": rnd.choice([536, 1460])}
     tcb |= {
         "RCV_WS": rnd.choice([0, 1, 5, 9, 14]), "PASSIVE": rnd.randrange(2), "CLOSED": rnd.randrange(2),
         "ACK_NOW": rnd.randrange(2), "ACK_CNT": rnd.randrange(4), "DACK_ON": rnd.randrange(2), "PROBE": 1, "KA_PROBE": 1,
@@ -78,7 +83,7 @@ def random_case(rnd):
     tcb["OOO_ORD"] = 0b11_01_00_10 if tcb["OOO_V"] == 7 else 0b11_10_01_00
     for name in ("WS_OK", "TS_OK", "SACK_OK", "ECN_OK"):
         tcb[name] = rnd.randrange(2)
-    line = dict(una=una, nxt=nxt, seq=seq, rcv=rcv, edge=edge, rxt=rxt)
+    line = dict(una=una, nxt=nxt, seq=seq, rcv=rcv, edge=edge, adv=adv, rxt=rxt)
     return (
         tcb,
         line,
@@ -115,11 +120,20 @@ def header(tcb, n, seg, out, ts_now, what):
     elif blocks:
         i = tcb["OOO_ORD"] & 3
         assert out["seg_sack"] & M32 == tcb["OOO_S"] >> 32 * i & M32, what
-    # The window: all the room that the field can say, never more; a SYN's is not scaled.
+    # The window: never more than the room; a SYN's is not scaled. Its right edge moves by as much as the field can say, but not
+    # by less than a segment or half the ring (RFC 9293, 3.8.6.2.2); nor back, where the field can say that.
     shift = 0 if is_syn else tcb["RCV_WS"]
-    room = max(0, n["edge"] - n["rcv"])
+    room, left = max(0, n["edge"] - n["rcv"]), max(0, n["adv"] - n["rcv"])
     offered = out["seg_wnd"] << shift
-    assert offered <= room and (out["seg_wnd"] == 0xFFFF or room < offered + (1 << shift)), what
+    assert offered <= room, what
+    most = out["seg_wnd"] == 0xFFFF or room < offered + (1 << shift)
+    if room - left >= min(tcb["MSS"], 1 << tcb["RX_LOG2"] - 1):
+        assert most, f"the window stays shut: {what}"
+        SEEN["moves"] = SEEN.get("moves", 0) + 1
+    else:
+        assert offered < left + (1 << shift), f"a silly window: {what}"
+        assert offered >= left or most, f"taken back: {what}"
+        SEEN["stays"] = SEEN.get("stays", 0) + (room > left + (1 << shift))
     return acks, offered, marks
 
 
@@ -191,11 +205,14 @@ async def sends(dut):
             }
         if kind == PROBE:
             change |= on_circle(tcb["ISS"], LOST_END=top, RXT_NXT=n["una"])
+        if kind == T_SYN and tcb["STATE"] == S.SYN_SENT and tcb["BACKOFF"]:
+            change["ECN_OK"] = 0  # RFC 3168, 6.1.1: after a SYN without it no data is ECT
         if marks and tcb["CWR_SEND"]:
             change["CWR_SEND"] = 0
         if again:
             change |= {"W_RETX": 1, "RETX_TOTAL": min(0xFFFF, tcb["RETX_TOTAL"] + 1)}
         expect(new, tcb, change, what)
+    assert min(SEEN.get("moves", 0), SEEN.get("stays", 0)) > 200, SEEN
     assert kinds == {T_SYN, REXMIT, PROBE, DATA, TLP, T_ACK, KEEP}
 
 

@@ -59,6 +59,7 @@ def random_flow(rnd):
         "SK_E": sum(at(e) << 32 * i for i, (_, e) in enumerate(ranges)),
         "LOST_END": una + n["lost"] & M32, "RXT_NXT": at(rxt), "MSS": rnd.choice([4, 10, 300]) * rnd.choice([1, unit]),
         "SND_WND": rnd.choice([0, 0, 5, 20, 100, 9000]) * unit, "CWND": rnd.choice([1, 5, 20, 60, 9000]) * unit,
+        "MAX_WND_L2": rnd.choice([0, 1, 4, 7, 13, 24]),
         "NODELAY": rnd.randrange(2), "SML": rnd.randrange(2), "CORK": int(rnd.random() < 0.2), "ACK_NOW": rnd.randrange(2),
         "OOO_V": rnd.choice([0, 0, 3]), "DSACK_V": int(rnd.random() < 0.1), "PROBE": int(rnd.random() < 0.4),
         "TLP_DUE": int(rnd.random() < 0.15), "IN_REC": int(rnd.random() < 0.3), "KA_PROBE": int(rnd.random() < 0.1),
@@ -71,6 +72,7 @@ def random_flow(rnd):
 async def random_states(dut):
     rnd = rng("txsel")
     seen = {}
+    cut = silly = 0
     for _ in range(12_000):
         tcb, n = random_flow(rnd)
         tx_ok = int(rnd.random() < 0.9)
@@ -124,7 +126,10 @@ async def random_states(dut):
             assert not got["len"] or pipe == 0 or got["len"] <= free, f"beyond cwnd: {what}"
             if 0 < got["len"] < mss:
                 tail = got["len"] == left
-                assert tail or n["nxt"] == 0, f"a silly segment: {what}"
+                # RFC 9293, 3.8.6.2.1: (3) or (4), the largest window being known but for its lower bits.
+                worth = got["len"] * 2 >= 1 << tcb["MAX_WND_L2"] or uncork
+                assert tail or (n["nxt"] == 0 and worth), f"a silly segment: {what}"
+                cut += not tail
                 if tail and not n["fin_req"]:
                     assert not tcb["CORK"] or uncork, f"corked: {what}"
                     assert tcb["NODELAY"] or n["nxt"] == 0 or not tcb["SML"], f"Nagle: {what}"
@@ -173,6 +178,9 @@ async def random_states(dut):
                 and (n["fin_req"] or ((tcb["NODELAY"] or not tcb["SML"]) and not tcb["CORK"]))
             ), what
             assert not (n["fin_req"] and not n["fin_sent"] and left == 0), f"the FIN stays: {what}"
+            if may_data and n["nxt"] == 0 and 0 < piece < min(mss, left):
+                assert piece * 2 < 2 << tcb["MAX_WND_L2"] and not uncork, f"half stays: {what}"
+                silly += 1
             if waiting and waiting[0] < n["data"] and waiting[0] < wnd:
                 assert free < mss and pipe, f"lost bytes stay: {what}"
             if waiting == [n["data"]] and n["fin_sent"]:
@@ -183,6 +191,7 @@ async def random_states(dut):
         assert got["blocked"] == (sends and pipe == 0 and shut), what
         if not tx_ok and (await choose(dut, tcb))["kind"] in (DATA, REXMIT, TLP, PROBE):
             assert got["more"], f"would be forgotten: {what}"
+    assert min(cut, silly) > 20, (cut, silly)
     assert min(seen.get(k, 0) for k in (NONE, REXMIT, PROBE, DATA, ACK, TLP, KEEP)) > 20, seen
 
 

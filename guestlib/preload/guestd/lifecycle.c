@@ -162,6 +162,11 @@ void gd_sock_detach(struct gd *gd, uint32_t idx, bool reset)
 		gd_port_release(gd, idx);
 	if (nk_get(&gd->shm->dead))
 		todo = NK_DO_FREE;
+	if (todo == NK_DO_CLOSE && (state == NK_CONN_LISTENING || state == NK_CONN_LISTEN_WAIT)) {
+		/* It has sent nothing that CLOSE could overtake, and its port may be listened on again at once. */
+		gd_job_post(gd, NK_OP_CLOSE, idx, 0, 0, 0);
+		return;
+	}
 	gd_act(gd, idx, todo);
 }
 

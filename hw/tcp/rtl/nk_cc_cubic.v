@@ -5,7 +5,7 @@
 // +-------+--------+------+-------+-------+-----+
 // |  acc  | w_est  |  t0  | w_max |lowered| on  |  cc_s
 // +-------+--------+------+-------+-------+-----+
-// on: an epoch runs; w_max, w_est: bytes; lowered: by fast convergence; t0: when the curve reaches w_max (RFC 9438's
+// on: an epoch runs; w_max, w_est: bytes, w_max 0: no loss has told it since the flow or its last timeout began; lowered: by fast convergence; t0: when the curve reaches w_max (RFC 9438's
 // epoch_start + K), in 1024 us; acc: acknowledged since w_est grew, in units of 16 bytes.
 
 `default_nettype none
@@ -79,7 +79,8 @@ module nk_cc_cubic (
     wire [24:0] w_cubic;
     wire        stale;
     wire [16:0] k;
-    nk_cc_cubic_w curve (.now(now), .t0(t0), .w_max(w_max), .c_mss(c_mss), .w_cubic(w_cubic), .stale(stale));
+    wire        untold  = w_max == 25'd0;           // then the curve begins flat where slow start ended
+    nk_cc_cubic_w curve (.now(now), .t0(t0), .w_max(untold ? ssthresh[24:0] : w_max), .c_mss(c_mss), .w_cubic(w_cubic), .stale(stale));
     nk_cc_cubic_k rise  (.w_max(w_max), .cwnd(cwnd[24:0]), .c_mss(c_mss), .k(k));
 
     // A Reno flow's window beside it: a segment for every 1/alpha windows acknowledged, alpha = 1 once w_est has come
@@ -88,7 +89,10 @@ module nk_cc_cubic (
     wire        back     = (lowered ? est_part[33:9] : w_est) >= w_max;
     wire [7:0]  pace     = back ? 8'd64 : est_64;
     wire [28:0] windows  = cwnd[24:4] * pace;
-    wire [21:0] need     = windows[28] ? 22'h3FFFFF : windows[27:6];
+    // As Linux does, a window whose W_max is not told grows by a twentieth a round trip: the curve would take its time.
+    wire [21:0] fastest  = {6'd0, mss} + {8'd0, mss[15:2]};       // 20 segments
+    wire [21:0] slower   = windows[28] ? 22'h3FFFFF : windows[27:6];
+    wire [21:0] need     = untold && slower > fastest ? fastest : slower;
     wire [21:0] units    = ack[25:4] - snd_una[25:4];
     wire [22:0] sum      = {1'b0, acc} + {1'b0, units};
     wire [21:0] acc_sum  = sum[22] ? 22'h3FFFFF : sum[21:0];
@@ -135,7 +139,7 @@ module nk_cc_cubic (
         end else if (avoid && (!on || stale)) begin
             s[0]     = 1'b1;
             s[1]     = lowered && !above;
-            s[26:2]  = above ? cwnd[24:0] : w_max;
+            s[26:2]  = untold || !above ? w_max : cwnd[24:0];
             s[48:27] = now + {5'd0, k};
             s[73:49] = cwnd[24:0];
             s[95:74] = 22'd0;

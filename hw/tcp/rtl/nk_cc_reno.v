@@ -53,8 +53,9 @@ module nk_cc_reno (
     // Growth.
     wire        slow    = cwnd[24:0] < ssthresh[24:0];
     wire [25:0] acc     = {1'b0, cc_s[24:0]} + {1'b0, acked[24:0]};
-    wire        full    = acc >= {1'b0, cwnd[24:0]};
-    wire [25:0] left    = acc - {1'b0, cwnd[24:0]};
+    // A window holds whole segments only: what is acknowledged in a round trip may be almost one less than cwnd.
+    wire        full    = acc + {10'd0, mss} > {1'b0, cwnd[24:0]};
+    wire [25:0] left    = acc > {1'b0, cwnd[24:0]} ? acc - {1'b0, cwnd[24:0]} : 26'd0;
     wire [24:0] step    = !slow                 ? {9'd0, mss}
                         : acked[24:0] < two_mss ? acked[24:0] : two_mss;
     wire [25:0] grown   = {1'b0, cwnd[24:0]} + {1'b0, step};
@@ -83,6 +84,7 @@ module nk_cc_reno (
                 cwnd_out = undo_cwnd;
         end else if (ev_exit) begin
             cwnd_out = ssthresh;
+            cc_s_out[24:0] = acked[24:0];           // what the last ACK of recovery delivers is the first of the next window
         end else if (ev_idle) begin
             cc_s_out = 96'd0;
             if (threeq > ssthresh[24:0])

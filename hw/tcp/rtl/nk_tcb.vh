@@ -115,17 +115,18 @@
 `define TCB_ACK_CNT 2079:2078
 `define TCB_QUICK 2083:2080
 `define TCB_ECE_SEND 2084
-`define TCB_CE_LAST 2085
-`define TCB_W_ACKED 2086
-`define TCB_W_SENT 2087
-`define TCB_W_RETX 2088
-`define TCB_W_REO 2089
-`define TCB_W_REO_US 2121:2090
-`define TCB_W_TW 2122
-`define TCB_W_NEIGH 2123
+`define TCB_W_ACKED 2085
+`define TCB_W_SENT 2086
+`define TCB_W_RETX 2087
+`define TCB_W_REO 2088
+`define TCB_W_REO_US 2120:2089
+`define TCB_W_TW 2121
+`define TCB_W_NEIGH 2122
 // The sender's fields, ISS to KA_PROBE: what nk_tcp_snd may change.
 `define TCB_SND 1450:259
-`define TCB_W 2124
+`define TCB_W 2123
 // Bits in the flow memory, see nk_tcb_pack.
-`define TCB_MEM_W 1752
+`define TCB_MEM_W 1440
+// Fields and elements that nk_tcb_check looks at.
+`define TCB_CHECK_W 122
 `endif

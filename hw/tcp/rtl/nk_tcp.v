@@ -35,6 +35,14 @@ module nk_tcp #(
     input  wire [NVF*3-1:0]    cfg_nsm,
     input  wire [NVF*32-1:0]   cfg_sock_base,
     input  wire [NVF*32-1:0]   cfg_sock_count,
+    // Shares and rates: weight, Mb/s (0: none), {rx, tx} bursts in KiB. A pulse: this VF waited so long for its largest rate.
+    input  wire [NVF*8-1:0]    cfg_weight,
+    input  wire [NVF*20-1:0]   cfg_tx_max,
+    input  wire [NVF*20-1:0]   cfg_tx_min,
+    input  wire [NVF*32-1:0]   cfg_burst,
+    output wire                tx_late_valid,
+    output wire [VW-1:0]       tx_late_vf,
+    output wire [15:0]         tx_late_us,
     input  wire [NVF*64-1:0]   region_base,
     input  wire [8*32-1:0]     nsm_ctrl,
     input  wire [8*64-1:0]     nsm_prm,
@@ -232,7 +240,7 @@ module nk_tcp #(
     wire       who_valid, who_ready;
     wire [5:0] who_level;
     nk_fifo #(.W(2), .DEPTH_LOG2(5)) asker (
-        .clk(clk), .rst(rst), .s_data({ptb_ask && !open_lk_valid, open_lk_valid}), .s_valid(open_lk_valid || ptb_ask || front_lk_valid),
+        .clk(clk), .rst(rst), .s_data({ptb_ask, open_lk_valid}), .s_valid(open_lk_valid || ptb_ask || front_lk_valid),
         .s_ready(who_ready), .m_data(who), .m_valid(who_valid), .m_ready(lk_done), .level(who_level)
     );
 
@@ -256,26 +264,15 @@ module nk_tcp #(
     wire          f_answer = cookies_on && f_flags[`NK_TF_ACK] && !f_flags[`NK_TF_SYN] && !f_rst;
     wire          f_open   = !f_hit && (f_syn || f_answer);
 
-    // One ICMP message at a time; another that comes meanwhile is lost, as ICMP may be.
-    reg           ptb_reg;        // waits for its look-up
-    reg           ptb_look_reg;   // is being looked up
-    reg           ptb_go_reg;     // wants its pass
-    reg  [119:0]  ptb_word_reg;   // vf 8 | rip 32 | rport 16 | lport 16 | seq 32 | mtu 16
-    reg  [FW-1:0] ptb_flow_reg;
-    wire          ptb_take;
-    assign ptb_ask = ptb_reg && !open_lk_valid;
-    assign ptb_key = {ptb_word_reg[7:0], ptb_word_reg[39:8], ptb_word_reg[55:40], ptb_word_reg[71:56]};
-    reg [SW-1:0]  ptb_seg;
-    always @* begin
-        ptb_seg = {SW{1'b0}};
-        ptb_seg[`SEG_VF]    = ptb_word_reg[7:0];
-        ptb_seg[`SEG_RIP]   = ptb_word_reg[39:8];
-        ptb_seg[`SEG_RPORT] = ptb_word_reg[55:40];
-        ptb_seg[`SEG_LPORT] = ptb_word_reg[71:56];
-        ptb_seg[`SEG_SEQ]   = ptb_word_reg[103:72];
-        ptb_seg[`SEG_MSS]   = ptb_word_reg[119:104];
-    end
-    wire ptb_none = ptb_look_reg && lk_done && who[1] && !lk_hit;
+    wire          ptb_valid_p, ptb_take, ptb_none, ptb_busy;
+    wire [FW-1:0] ptb_flow;
+    wire [SW-1:0] ptb_seg;
+    nk_tcp_icmp #(.FW(FW), .SW(SW)) icmp (
+        .clk(clk), .rst(rst), .ptb_valid(ptb_valid), .ptb_vf(ptb_vf), .ptb_rip(ptb_rip), .ptb_rport(ptb_rport), .ptb_lport(ptb_lport),
+        .ptb_seq(ptb_seq), .ptb_mtu(ptb_mtu), .lk_free(!open_lk_valid), .lk_valid(ptb_ask), .lk_key(ptb_key),
+        .lk_done(lk_done && who[1]), .lk_hit(lk_hit), .lk_flow(lk_flow), .m_valid(ptb_valid_p), .m_ready(ptb_take), .m_flow(ptb_flow),
+        .m_word(ptb_seg), .stat_none(ptb_none), .busy(ptb_busy)
+    );
 
     // ---- operations ------------------------------------------------------------------------------------------------
     wire              op_slow  = op_code == `NK_OP_CONNECT || op_code == `NK_OP_LISTEN || op_code == `NK_OP_ACCEPT
@@ -338,7 +335,7 @@ module nk_tcp #(
         .clk(clk), .rst(rst), .now_us(now_us),
         .set_valid(wb_tmr_set), .set_flow(wb_flow), .set_armed(wb_tmr_armed), .set_deadline(wb_tmr_at),
         .exp_valid(exp_valid), .exp_ready(exp_ready), .exp_flow(exp_flow),
-        .next_valid(next_us_valid), .next_us(next_us), .busy(tmr_busy), .init_done(tmr_init)
+        .next_valid(tmr_next_valid), .next_us(tmr_next), .busy(tmr_busy), .init_done(tmr_init)
     );
 
     wire          txq_valid, txq_ready, txq_busy, ntq_valid, ntq_ready, ntq_busy;
@@ -346,15 +343,31 @@ module nk_tcp #(
     wire [FW-1:0] ntq_flow;
     wire [15:0]   wb_ring = wb_vf * NQS + {8'd0, wb_qs};
     nk_tcp_sched #(.FLOWS(FLOWS), .FW(FW), .LISTS(NVF)) txq (
-        .clk(clk), .rst(rst), .eligible({NVF{1'b1}}),
+        .clk(clk), .rst(rst), .eligible(tx_ok),
         .push_valid(wb_push_tx), .push_list(wb_vf[VW-1:0]), .push_flow(wb_flow),
-        .next_valid(txq_valid), .next_ready(txq_ready), .next_flow(txq_flow), .busy(txq_busy)
+        .next_valid(txq_valid), .next_ready(txq_ready), .next_flow(txq_flow), .waiting(txq_some), .busy(txq_busy)
     );
     nk_tcp_sched #(.FLOWS(FLOWS), .FW(FW), .LISTS(NL)) ntq (
         .clk(clk), .rst(rst), .eligible(recv_room),
         .push_valid(wb_push_ntf), .push_list(wb_ring[NLW-1:0]), .push_flow(wb_flow),
-        .next_valid(ntq_valid), .next_ready(ntq_ready), .next_flow(ntq_flow), .busy(ntq_busy)
+        .next_valid(ntq_valid), .next_ready(ntq_ready), .next_flow(ntq_flow), .waiting(ntq_some), .busy(ntq_busy)
     );
+
+    // ---- shares and rates of the VFs -------------------------------------------------------------------------------------
+    localparam TXD_LOG2 = 5;       // log2 of the descriptors that wait
+    wire [TXD_LOG2:0] txd_level;
+    wire [NVF-1:0] txq_some, tx_ok;
+    wire [NL-1:0]  ntq_some;
+    wire           sh_next_valid, sh_busy, tmr_next_valid;
+    wire [31:0]    sh_next, tmr_next;
+    nk_tcp_shares #(.NVF(NVF), .TXDW(TXDW)) shares (
+        .clk(clk), .rst(rst), .now_us(now_us), .cfg_weight(cfg_weight), .cfg_tx_max(cfg_tx_max), .cfg_tx_min(cfg_tx_min), .cfg_burst(cfg_burst),
+        .waiting(txq_some), .idle(txd_level <= 6'd2), .txd_valid(wb_txd_valid), .txd(wb_txd), .ok(tx_ok),
+        .late_valid(tx_late_valid), .late_vf(tx_late_vf), .late_us(tx_late_us), .next_valid(sh_next_valid), .next_us(sh_next), .busy(sh_busy)
+    );
+    wire           sh_first = sh_next_valid && (!tmr_next_valid || `SEQ_LT(sh_next, tmr_next));
+    assign next_us_valid = tmr_next_valid || sh_next_valid;
+    assign next_us       = sh_first ? sh_next : tmr_next;
 
     wire          ev_calm, ev_turn;
     nk_tcp_pace #(.FW(FW)) pace_i (
@@ -397,8 +410,6 @@ module nk_tcp #(
 
     // ---- choice and start -------------------------------------------------------------------------------------------------------------
     localparam RX = 4'd0, OP = 4'd1, OPEN = 4'd2, TMR = 4'd3, FLUSH = 4'd4, PTB = 4'd5, NTF = 4'd6, TX = 4'd7, SOP = 4'd8;
-    localparam TXD_LOG2 = 5;       // log2 of the descriptors that wait
-    wire [TXD_LOG2:0] txd_level;
     wire [8:0]    req;
     wire [3:0]    pick;
     wire          start, spare, i_has, spare_valid;
@@ -422,13 +433,13 @@ module nk_tcp #(
     wire [8:0]    may     = {tx_hold, tx_room, tx_hold, {4{tx_room}}, {2{tx_hold}}};
     // A received segment sends the flow's next segment as well as its turn in the list would.
     wire          tx_turn = tx_wake || (txq_valid && !(f_valid && f_hit && f_flow == txq_flow));
-    wire [8:0]    wants   = {sop_valid && sops_reg != 4'd15, tx_turn, ntq_valid && ev_room && ev_turn, ptb_go_reg, fl_now, exp_valid, p_valid, fast_valid,
+    wire [8:0]    wants   = {sop_valid && sops_reg != 4'd15, tx_turn, ntq_valid && ev_room && ev_turn, ptb_valid_p, fl_now, exp_valid, p_valid, fast_valid,
                              f_valid && !(wb_reopen && f_open)};
     assign req = wants & may;
     nk_tcp_choose #(.N(9), .FW(FW)) choose (
         .clk(clk), .rst(rst), .req(req),
         .has_flow({1'b1, 1'b1, 1'b1, 1'b1, fl_flow_valid, 1'b1, p_has_flow, 1'b1, f_hit}),
-        .flow({sop_flow, tx_wake ? wake_flow : txq_flow, ntq_flow, ptb_flow_reg, fl_flow, exp_flow, p_flow, op_flow, f_flow}),
+        .flow({sop_flow, tx_wake ? wake_flow : txq_flow, ntq_flow, ptb_flow, fl_flow, exp_flow, p_flow, op_flow, f_flow}),
         .busy_valid(pipe_busy_valid), .busy_flow(pipe_busy_flow), .room(room),
         .spare_valid(spare_valid && tx_room), .spare_flow(spare_flow), .start(start), .spare(spare), .pick(pick),
         .pick_flow(i_flow), .pick_has_flow(i_has)
@@ -471,7 +482,7 @@ module nk_tcp #(
             FLUSH: i_cls = `NK_EV_FLUSH;
             PTB: begin
                 i_cls = `NK_EV_PTB;
-                i_vf  = ptb_word_reg[7:0];
+                i_vf  = ptb_seg[`SEG_VF];
             end
             NTF:     i_cls = `NK_EV_NTF;
             default: i_cls = `NK_EV_TX;
@@ -481,7 +492,7 @@ module nk_tcp #(
 
     nk_tcp_pipe #(.W(W), .NVF(NVF), .NQS(NQS), .FLOWS(FLOWS), .MSS_MIN(MSS_MIN), .ACTW(ACTW), .TXDW(TXDW)) pipe (
         .clk(clk), .rst(rst), .now_ext(now_ext), .ts_offset(hash_key[127:96]), .init_done(pipe_init), .busy(pipe_busy),
-        .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu), .cfg_nsm(cfg_nsm), .region_base(region_base),
+        .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu), .cfg_nsm(cfg_nsm), .cfg_sock_base(cfg_sock_base), .region_base(region_base), .tx_ok(tx_ok),
         .nsm_ctrl(nsm_ctrl), .nsm_prm(nsm_prm), .p_rto_min(p_rto_min), .p_rto_init(p_rto_init), .p_rto_max(p_rto_max), .p_time_wait(p_time_wait),
         .p_delayed_ack(p_delayed_ack), .p_neigh_retry(p_neigh_retry), .p_fin_wait2(p_fin_wait2), .p_retries_data(p_retries_data),
         .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_initial_cwnd(p_initial_cwnd),
@@ -534,12 +545,12 @@ module nk_tcp #(
     reg  [NVF*16-1:0] sockets_reg;
     assign flows_in_use = in_use_reg;
     assign vf_sockets   = sockets_reg;
-    assign busy = pipe_busy || open_busy || front_busy || seg_valid || op_valid || txq_busy || ntq_busy || tmr_busy || wake_busy
-               || fl_busy || txd_valid || arp_req_valid || ptb_reg || ptb_look_reg || ptb_go_reg || ops_reg != 4'd0 || sops_reg != 4'd0 || sop_valid
+    assign busy = pipe_busy || sh_busy || open_busy || front_busy || seg_valid || op_valid || txq_busy || ntq_busy || tmr_busy || wake_busy
+               || fl_busy || txd_valid || arp_req_valid || ptb_busy || ops_reg != 4'd0 || sops_reg != 4'd0 || sop_valid
                || tx_issued_reg != tx_done_reg || !table_init;
 
     wire op_in  = op_valid && op_ready;
-    wire unused = &{1'b0, who_valid, who_ready, who_level, arp_in_ready, arp_level, txd_in_ready, wb_ring, f_flags};
+    wire unused = &{1'b0, ntq_some, who_valid, who_ready, who_level, arp_in_ready, arp_level, txd_in_ready, wb_ring, f_flags};
 
     integer i;
     always @(posedge clk) begin
@@ -548,18 +559,6 @@ module nk_tcp #(
         events_reg <= events_reg + {4'd0, wb_act_event} - {4'd0, ev_out};
         ops_reg    <= ops_reg + {3'd0, op_in} - {3'd0, opr_valid};
         sops_reg   <= sops_reg + {3'd0, sop_go} - {3'd0, sopr_valid};
-
-        if (ptb_valid && !ptb_reg && !ptb_look_reg && !ptb_go_reg) begin
-            ptb_reg      <= 1'b1;
-            ptb_word_reg <= {ptb_mtu, ptb_seq, ptb_lport, ptb_rport, ptb_rip, ptb_vf};
-        end else if (ptb_ask) begin
-            ptb_reg      <= 1'b0;
-            ptb_look_reg <= 1'b1;
-        end else if (ptb_look_reg && lk_done && who[1]) begin
-            ptb_look_reg <= 1'b0;
-            ptb_go_reg   <= lk_hit;
-            ptb_flow_reg <= lk_flow;
-        end else if (ptb_take) ptb_go_reg <= 1'b0;
 
         if (fl_take && fl_flow_valid) fl_wait_reg <= 1'b1;
         else if (wb_valid && wb_cls == `NK_EV_FLUSH) fl_wait_reg <= 1'b0;
@@ -576,9 +575,6 @@ module nk_tcp #(
             events_reg    <= 5'd0;
             ops_reg       <= 4'd0;
             sops_reg      <= 4'd0;
-            ptb_reg       <= 1'b0;
-            ptb_look_reg  <= 1'b0;
-            ptb_go_reg    <= 1'b0;
             fl_wait_reg   <= 1'b0;
             in_use_reg    <= 32'd0;
             sockets_reg   <= {(NVF * 16){1'b0}};

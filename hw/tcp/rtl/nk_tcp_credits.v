@@ -24,8 +24,8 @@ module nk_tcp_credits #(
     input  wire [FW-1:0] req_listener,
     input  wire [FW-1:0] req_flow,
 
-    // Answer, a pulse 3 clocks later: POP and HALF: there was one, which; PEEK: there is one; the listener has more half-open
-    // connections than credits (as it is now).
+    // Answer, a pulse 3 clocks later: POP and HALF: there was one, which; PEEK: there is one; of the listener's credits no more
+    // than a quarter are left, or only the last, the others being half-open connections (as it is now).
     output wire          rsp_valid,
     output wire          rsp_hit,
     output wire [FW-1:0] rsp_flow,
@@ -89,6 +89,8 @@ module nk_tcp_credits #(
     wire          pops = (op_reg == OP_POP || op_reg == OP_HALF) && any;
     wire [CW-1:0] one  = {{(CW-1){1'b0}}, 1'b1};
 
+    wire [CW+1:0] thrice = {2'd0, avail_reg} + {1'b0, avail_reg, 1'b0};
+
     // What the words become; head_reg is the popped flow until it is replaced by the next.
     reg [CW-1:0]  avail_new;
     reg [CW-1:0]  half_new;
@@ -148,7 +150,8 @@ module nk_tcp_credits #(
             half_reg  <= half_new;
         end
         if (write_reg)
-            flood_reg <= half_reg > avail_reg;
+            // What is left is for those who have shown that they are there. A benign burst seldom comes that far.
+            flood_reg <= half_reg != {CW{1'b0}} && ({2'd0, half_reg} >= thrice || (avail_reg == one && half_reg != one));
 
         read_reg  <= take;
         write_reg <= read_reg;

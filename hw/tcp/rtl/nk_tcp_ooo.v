@@ -22,6 +22,8 @@ module nk_tcp_ooo #(
     input  wire [N*32-1:0] iv_start,
     input  wire [N*32-1:0] iv_end,
     input  wire [N*IW-1:0] iv_order,
+    // The last interval's place is taken by something else: hold one less. It is not valid then.
+    input  wire            fewer,
 
     // The segment [seg_start, seg_end): at or above rcv_nxt, within the window; and the same less rcv_nxt.
     input  wire [31:0]     seg_start,
@@ -104,7 +106,8 @@ module nk_tcp_ooo #(
     end
 
     assign duplicate    = empty || (|covers);
-    assign no_room      = !in_order && !duplicate && (&iv_valid) && !(|touch);
+    wire [N-1:0] used   = iv_valid | ({N{fewer}} & ~({N{1'b1}} >> 1));
+    assign no_room      = !in_order && !duplicate && (&used) && !(|touch);
     assign in_order_end = in_order ? merged_e : rcv_nxt;
 
     // Entry k afterwards: below the merged one the same entry; behind it the untouched ones move up over

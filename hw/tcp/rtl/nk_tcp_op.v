@@ -55,10 +55,19 @@ module nk_tcp_op (
     wire [31:0] rx_ring = 32'd1 << tcb[`TCB_RX_LOG2];
     wire [31:0] tx_used = tcb[`TCB_TX_END] - tcb[`TCB_SND_NTF];
     wire [31:0] rx_held = tcb[`TCB_RCV_NTF] - (tcb[`TCB_RCV_EDGE] - rx_ring);
-    wire [31:0] opened  = tcb[`TCB_RCV_EDGE] + size - tcb[`TCB_RCV_ADV];
-    wire [31:0] mss2    = {15'd0, tcb[`TCB_MSS], 1'b0};
+    // Receiver's half of silly window avoidance (RFC 9293, 3.8.6.2.2): an ACK of its own for a window that opens by half
+    // the ring or two segments; by one, if less than that is left of it.
+    wire [31:0] rcv_nxt = tcb[`TCB_RCV_NXT];
+    wire [31:0] rcv_adv = tcb[`TCB_RCV_ADV];
+    wire        passed  = `SEQ_GT(rcv_nxt, rcv_adv);
+    wire [31:0] left    = passed ? 32'd0 : rcv_adv - rcv_nxt;
+    wire [31:0] opened  = tcb[`TCB_RCV_EDGE] + size - (passed ? rcv_nxt : rcv_adv);
+    wire [31:0] mss32   = {16'd0, tcb[`TCB_MSS]};
+    wire [31:0] segs    = left < mss32 ? mss32 : mss32 << 1;
     wire [31:0] half_rx = {1'b0, rx_ring[31:1]};
-    wire        worth   = opened >= (mss2 < half_rx ? mss2 : half_rx);
+    wire        worth   = opened >= (segs < half_rx ? segs : half_rx);
+    // Bytes of which the tenant has not heard (of those that it has heard of it knows itself what it took).
+    wire        unread  = rcv_nxt - {31'd0, tcb[`TCB_FIN_RCVD]} != tcb[`TCB_RCV_NTF];
 
     // A RST counts only inside the peer's window (RFC 9293, 3.5.2). What was sent beyond it, a zero-window
     // probe's byte for one, is not there: then the window's end. Our SYN took no part of a window.
@@ -183,7 +192,6 @@ module nk_tcp_op (
                 else if (size == 32'd0 || size > rx_held) status = `NK_ST_BAD_SIZE;
                 else begin
                     tcb_out[`TCB_RCV_EDGE] = tcb[`TCB_RCV_EDGE] + size;
-                    // Receiver's half of silly window avoidance (RFC 9293, 3.8.6.2.2).
                     if (worth && !tcb[`TCB_FIN_RCVD] && state <= `NK_FS_FIN_WAIT2) tcb_out[`TCB_ACK_NOW] = 1'b1;
                 end
             `NK_OP_SHUTDOWN:
@@ -212,7 +220,8 @@ module nk_tcp_op (
                     end
                     default: begin
                         tcb_out[`TCB_CLOSED] = 1'b1;
-                        if (op == `NK_OP_ABORT || state == `NK_FS_SYN_RCVD) begin
+                        // The peer must not take for read what nobody has (RFC 9293, 3.6.1; RFC 2525, 2.17).
+                        if (op == `NK_OP_ABORT || state == `NK_FS_SYN_RCVD || (unread && state != `NK_FS_TIME_WAIT)) begin
                             send_rst = synced;
                             tcb_out[`TCB_STATE]    = `NK_FS_DRAIN;
                             tcb_out[`TCB_N_STATUS] = `NK_ST_ABORTED;

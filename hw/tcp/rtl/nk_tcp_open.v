@@ -527,7 +527,8 @@ module nk_tcp_open #(
             S_PASS: if (p_ready) begin
                 asked_reg <= 1'b0;
                 st_reg    <= job_reg == J_OP && !last_pass ? S_WAIT : S_IDLE;
-                tail_reg  <= job_reg == J_OP && last_pass;
+                // Another job's pass may be here before the answer that tail_reg waits for.
+                if (job_reg == J_OP) tail_reg <= last_pass;
             end
 
             S_WAIT: if (wb_op_done && wb_flow == flow_reg) begin

@@ -37,7 +37,9 @@ module nk_tcp_pipe #(
     input  wire [NVF*32-1:0]   cfg_gw,
     input  wire [NVF*16-1:0]   cfg_mtu,
     input  wire [NVF*3-1:0]    cfg_nsm,
+    input  wire [NVF*32-1:0]   cfg_sock_base,  // flow of a VF's socket 0
     input  wire [NVF*64-1:0]   region_base,
+    input  wire [NVF-1:0]      tx_ok,         // VFs that may send data
     input  wire [8*32-1:0]     nsm_ctrl,
     input  wire [8*64-1:0]     nsm_prm,
     // Parameters of all.
@@ -189,8 +191,17 @@ module nk_tcp_pipe #(
     wire [47:0]       x1_now  = x1_t_reg[T_NOW +: 48];
     wire [FW-1:0]     x1_flow = x1_t_reg[T_FLOW +: FW];
     wire [`TCB_MEM_W-1:0] x1_mem = wb_has_reg && wb_flow_now == x1_flow ? wb_mem_reg : x1_mem_reg;
-    wire [`TCB_W-1:0] x1_tcb;
-    nk_tcb_unpack unpack (.mem(x1_mem), .now_us(x1_now[31:0]), .tcb(x1_tcb));
+    wire [`TCB_W-1:0] x1_kept;
+    nk_tcb_unpack unpack (.mem(x1_mem), .now_us(x1_now[31:0]), .tcb(x1_kept));
+    // A flow's number is its VF's base plus the socket id (docs/decisions/0002), so the id is not kept.
+    wire [7:0]        x1_owner  = x1_kept[`TCB_VF];
+    wire [31:0]       x1_base   = cfg_sock_base[x1_owner[VW-1:0] * 32 +: 32];
+    wire [31:0]       x1_socket = {{(32-FW){1'b0}}, x1_flow} - x1_base;
+    reg  [`TCB_W-1:0] x1_tcb;
+    always @* begin
+        x1_tcb = x1_kept;
+        x1_tcb[`TCB_SOCKET] = x1_socket[15:0];
+    end
 
     // Timers and list turns know their VF from the flow alone.
     wire              x1_by_flow = x1_cls == `NK_EV_TMR || x1_cls == `NK_EV_TX || x1_cls == `NK_EV_NTF;
@@ -268,7 +279,7 @@ module nk_tcp_pipe #(
     wire [`OUT_W-1:0] x3_out;
     wire [63:0]       x3_stat;
     nk_tcp_x3 #(.SW(SW)) x3_i (
-        .valid(x3_valid_reg), .has_flow(x3_has_reg), .cls(x3_t_reg[T_CLS +: 3]), .raw(x3_t_reg[T_RAW +: 2]), .rst_kind(x3_rst_reg), .hold(x3_t_reg[T_HOLD]),
+        .valid(x3_valid_reg), .has_flow(x3_has_reg), .cls(x3_t_reg[T_CLS +: 3]), .raw(x3_t_reg[T_RAW +: 2]), .rst_kind(x3_rst_reg), .tx_ok(tx_ok[x3_ix]), .hold(x3_t_reg[T_HOLD]),
         .tcb(x3_tcb_reg), .seg(x3_t_reg[T_SEG +: SW]), .now_ext(x3_t_reg[T_NOW +: 48]), .ts_offset(ts_offset), .neigh_hit(nq_hit),
         .rst_ok(rst_ok), .p_retries_neigh(p_retries_neigh), .mtu(cfg_mtu[x3_ix * 16 +: 16]),
         .tcb_out(x3_tcb), .send(x3_send), .again(x3_again), .ask(x3_ask), .follows(x3_follows), .out(x3_out), .stat(x3_stat)
@@ -293,6 +304,7 @@ module nk_tcp_pipe #(
     reg  [`OUT_W-1:0] x4_out_reg;
     wire              x4_on   = x4_valid_reg && x4_has_reg;
     wire [2:0]        x4_cls  = x4_t_reg[T_CLS +: 3];
+    wire [FW-1:0]     x4_flow = x4_t_reg[T_FLOW +: FW];
     wire [7:0]        x4_vf   = x4_t_reg[T_VF +: 8];
     wire [VW-1:0]     x4_ix   = x4_t_reg[T_VF +: VW];
     wire [SW-1:0]     x4_seg  = x4_t_reg[T_SEG +: SW];
@@ -319,13 +331,28 @@ module nk_tcp_pipe #(
     );
     wire [`TCB_MEM_W-1:0] x4_mem;
     nk_tcb_pack pack (.tcb(x4_tcb), .mem(x4_mem));
+`ifndef SYNTHESIS
+    // A field that a later pass needs and that comes back wrong would be found nowhere else.
+    wire [31:0]           x4_now = x4_t_reg[T_NOW +: 32];
+    wire [`TCB_CHECK_W-1:0] x4_lost;
+    nk_tcb_check check (.tcb(x4_tcb), .mem(x4_mem), .now_us(x4_now), .bad(x4_lost));
+    // Before the first reset the stages hold anything.
+    reg                   sane_reg;
+    initial sane_reg = 1'b0;
+    always @(posedge clk) begin
+        if (rst) sane_reg <= 1'b1;
+        if (!rst && sane_reg && x4_on && x4_lost != {`TCB_CHECK_W{1'b0}}) begin
+            $display("%m: the flow memory loses a field of flow %0d, see nk_tcb_check: %h", x4_flow, x4_lost);
+            $finish;
+        end
+    end
+`endif
 
     // ---- a flow that sends on its own ------------------------------------------------------------------
     // Its way through the transmit list takes longer than the four clocks between its passes. What X3 says comes a
     // clock late for them, so a flow that had more to send the last time is expected to have more again.
     reg               spare_reg;
     reg  [FW-1:0]     spare_flow_reg;
-    wire [FW-1:0]     x4_flow  = x4_t_reg[T_FLOW +: FW];
     wire              spare_x4 = x4_on && x4_follows_reg && !(s1_has_reg && s1_flow == x4_flow);
     wire              spare_x3 = x3_valid_reg && x3_has_reg && x3_waits_reg && spare_reg && x3_flow == spare_flow_reg;
     wire [31:0]       x2_wait  = x2_tcb_reg[`TCB_TX_END] - x2_tcb_reg[`TCB_SND_NXT];
@@ -535,7 +562,7 @@ module nk_tcp_pipe #(
     assign vst_retx     = vst_retx_reg;
 
     // Numbers that are wider in the flow's state than in this build, and hints that nobody needs.
-    wire unused = &{1'b0, x4_ring, x4_nsm, mss4, srtt, rttvar, wb_t_reg};
+    wire unused = &{1'b0, x1_owner, x1_socket, x4_ring, x4_nsm, mss4, srtt, rttvar, wb_t_reg};
 endmodule
 
 `default_nettype wire

@@ -54,6 +54,7 @@ module nk_tcp_post (
     localparam [22:0] CUT_T    = 23'd15258;         // the same in 2^14 us
     localparam [31:0] CORK_US  = 32'd200_000;       // as in Linux
     localparam [31:0] PTO_MIN  = 32'd2_000;
+    localparam [31:0] SYN_LOST_4TH = 32'd750_000;   // a quarter of 3 s
 
     wire [3:0] is   = tcb[`TCB_STATE];
     wire [3:0] kind = tcb[`TCB_RTX_KIND];
@@ -97,9 +98,15 @@ module nk_tcp_post (
     wire [3:0]  backoff  = unprobed ? 4'd0 : tcb[`TCB_BACKOFF];
     wire [31:0] rto;
 
+    // A SYN of ours was lost, and the round trip is not known: nk_tcp_snd begins with a BACKOFF of 2 then. Data starts with
+    // 3 s, doubled as ever (RFC 6298, 5.7). Each timeout since then counts in both BACKOFF and RETRIES.
+    wire        syn_lost = synced && backoff >= 4'd2 && {4'd0, backoff} > tcb[`TCB_RETRIES];
+    wire [31:0] init_4th = {2'd0, p_rto_init[31:2]};
+    wire [31:0] rto_init = !syn_lost ? p_rto_init : init_4th < SYN_LOST_4TH ? SYN_LOST_4TH : init_4th;
+
     nk_tcp_rto rto_i (
         .srtt8(tcb[`TCB_SRTT8]), .rttvar4(tcb[`TCB_RTTVAR4]),
-        .p_rto_min(p_rto_min), .p_rto_init(p_rto_init), .p_rto_max(p_rto_max), .backoff(backoff), .rto(rto)
+        .p_rto_min(p_rto_min), .p_rto_init(rto_init), .p_rto_max(p_rto_max), .backoff(backoff), .rto(rto)
     );
 
     // Tail loss probe (RFC 8985, 7.2), never later than the timeout.

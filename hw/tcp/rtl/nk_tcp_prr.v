@@ -20,6 +20,7 @@ module nk_tcp_prr (
     input  wire [24:0] delivered,   // by this ACK
     input  wire [15:0] mss,
     input  wire        safe,        // it moved snd_una and showed no further loss
+    input  wire        front,       // it moved snd_una to a hole that was not sent again yet
     output wire [24:0] cwnd
 );
     // The number of k in 1..15 with k / 16 * RecoverFS < ssthresh: all compared at once.
@@ -54,8 +55,10 @@ module nk_tcp_prr (
     wire        unused = &{1'b0, part[3:0]};
     wire [24:0] room   = ssthresh - pipe;
     wire [25:0] count  = over ? paced : {1'b0, room} < bound ? {1'b0, room} : bound;
-    // The first retransmission leaves at once.
-    wire [25:0] least  = sent == 25'd0 && count < {10'd0, mss} ? {10'd0, mss} : count;
+    // The way down is counted in whole segments, as the peer's ACKs are; the first retransmission, and that of a hole
+    // which holds everything up, leave at once.
+    wire        whole  = sent == 25'd0 || front || (over && paced != 26'd0);
+    wire [25:0] least  = whole && count < {10'd0, mss} ? {10'd0, mss} : count;
     wire [26:0] sum    = {2'd0, pipe} + {1'b0, least};
 
     assign cwnd = sum[26:25] != 2'd0 ? 25'h1ff_ffff : sum[24:0];

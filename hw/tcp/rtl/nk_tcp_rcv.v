@@ -65,6 +65,7 @@ module nk_tcp_rcv (
     wire [31:0] stop      = cut ? bound : stop_raw;
     wire        has_data  = takes && any_new && stop > start;
 
+    wire [3:0]   iv_full = tcb[`TCB_OOO_V];
     wire [3:0]   iv_v;
     wire [127:0] iv_s;
     wire [127:0] iv_e;
@@ -79,6 +80,7 @@ module nk_tcp_rcv (
     nk_tcp_ooo #(.N(4), .IW(2)) ooo (
         .rcv_nxt(rcv_nxt),
         .iv_valid(tcb[`TCB_OOO_V]), .iv_start(tcb[`TCB_OOO_S]), .iv_end(tcb[`TCB_OOO_E]), .iv_order(tcb[`TCB_OOO_ORD]),
+        .fewer(tcb[`TCB_FIN_SEEN]),
         .seg_start(early ? rcv_nxt : seq), .seg_end(cut ? rcv_nxt + bound : seq_end), .seg_s(start), .seg_e(stop),
         .iv_valid_out(iv_v), .iv_start_out(iv_s), .iv_end_out(iv_e), .iv_order_out(iv_ord),
         .in_order_end(in_order_end), .no_room(no_room), .duplicate(covered),
@@ -107,13 +109,16 @@ module nk_tcp_rcv (
     assign st_dsack = dup && tcb[`TCB_SACK_OK];
 
     // -- FIN ----------------------------------------------------------------------------------------
-    // One that the window cuts off will come again. An interval dropped for want of room does not
-    // lose a FIN: its place is known, and it waits for the data.
+    // One that the window cuts off will come again, and so will one ahead of missing data when four intervals are held:
+    // where it stands is kept in the fourth one's place. Beside three an interval dropped for want of room does not
+    // lose it: it waits for the data.
     wire        fin_here = f_fin && !cut;
     wire [31:0] fin_seq  = tcb[`TCB_FIN_SEEN] ? tcb[`TCB_FIN_SEQ] : seq_end;
     wire        fin_know = tcb[`TCB_FIN_SEEN] || fin_here;
     wire [31:0] nxt_data = place ? in_order_end : rcv_nxt;
     wire        fin_take = live && fin_know && fin_seq == nxt_data;
+    wire        fin_room = place ? !iv_v[3] : !iv_full[3];
+    wire        fin_keep = tcb[`TCB_FIN_SEEN] || (fin_here && fin_room) || fin_take;
 
     // -- congestion marks ----------------------------------------------------------------------------
     wire        marked   = ecn == `NK_ECN_CE;
@@ -151,7 +156,7 @@ module nk_tcp_rcv (
                 tcb_out[`TCB_DSACK_S]   = dup_s;
                 tcb_out[`TCB_DSACK_LEN] = dup_len;
             end
-            if (takes && fin_know) begin
+            if (takes && fin_keep) begin
                 tcb_out[`TCB_FIN_SEEN] = 1'b1;
                 tcb_out[`TCB_FIN_SEQ]  = fin_seq;
             end
@@ -187,7 +192,7 @@ module nk_tcp_rcv (
         end
     end
 
-    wire unused = &{1'b0, held_e};
+    wire unused = &{1'b0, held_e, iv_full[2:0]};
 endmodule
 
 `default_nettype wire

@@ -13,7 +13,7 @@ module nk_tcp_rx_chk #(
     // Bytes: an MSS option below it counts as this, 32 to 536. A peer must not make us send headers without data.
     parameter MSS_MIN = 64
 ) (
-    // Flow state before the segment; time in 2^20 us (LAST_T) and 2^32 us (TS_AGE).
+    // Flow state before the segment; time in 2^20 us (LAST_T) and 2^34 us (TS_AGE).
     input  wire              en,            // 0: the state passes through
     input  wire [`TCB_W-1:0] tcb,
     input  wire [15:0]       now_s,
@@ -73,8 +73,8 @@ module nk_tcp_rx_chk #(
         end
     end
 
-    // RFC 7323, 5.5: a TS.Recent of 24 days or more is void; 24 days are 483 * 2^32 us.
-    localparam [8:0]  TS_VOID   = 9'd483;
+    // RFC 7323, 5.5: a TS.Recent of 24 days or more is void; they are 121 * 2^34 us. The age comes round after 101 days.
+    localparam [8:0]  TS_VOID   = 9'd121;
     // Segments to be acknowledged at once after a silence: the peer starts from a small window again.
     localparam [3:0]  QUICK_ALL = 4'd15;
     localparam [31:0] WND_MAX   = 32'd1 << 24;
@@ -141,13 +141,22 @@ module nk_tcp_rx_chk #(
     wire        ack_far  = `SEQ_GT(ack, snd_nxt);
     wire        ack_back = !behind[31] && behind != 32'd0;
     wire        ack_new  = behind[31] && !ack_far;
-    // RFC 5961, 5.2. MAX.SND.WND is not kept: the largest window that the peer could ever offer stands for it.
-    wire [31:0] most     = {16'd0, 16'hffff} << tcb[`TCB_SND_WS];
-    wire        ack_old  = ack_back && behind > (tcb[`TCB_SND_WS] > 4'd8 ? WND_MAX : most);
+    // RFC 5961, 5.2. Of MAX.SND.WND the highest bit is kept: it is less than twice that.
+    wire        ack_old  = ack_back && behind >= 32'd2 << tcb[`TCB_MAX_WND_L2];
     wire [31:0] scaled   = {16'd0, wnd} << tcb[`TCB_SND_WS];
     wire [31:0] new_wnd  = (|scaled[31:24]) ? WND_MAX : scaled;
     // SND.WL2 is not needed: it is an ACK that counted, so never beyond SND.UNA.
     wire        wnd_news = !ack_back && `SEQ_LE(tcb[`TCB_SND_WL1], seq);
+    // log2 of the window, rounded down: as it stands in a SYN, which is not scaled, and in others.
+    reg  [3:0]  wnd_l2;
+    integer     i;
+    always @* begin
+        wnd_l2 = 4'd0;
+        for (i = 1; i < 16; i = i + 1) if (wnd[i]) wnd_l2 = i[3:0];
+    end
+    wire [4:0]  sum_l2   = {1'b0, wnd_l2} + {1'b0, tcb[`TCB_SND_WS]};
+    wire [4:0]  new_l2   = wnd == 16'd0 ? 5'd0 : sum_l2 > 5'd24 ? 5'd24 : sum_l2;
+    wire [4:0]  max_l2   = new_l2 > tcb[`TCB_MAX_WND_L2] ? new_l2 : tcb[`TCB_MAX_WND_L2];
     // An answer to a zero-window probe repeats ack and window too, but tells nothing of a loss.
     wire        ack_dup  = behind == 32'd0 && snd_nxt != snd_una && empty
                          && new_wnd == tcb[`TCB_SND_WND] && new_wnd != 32'd0;
@@ -184,6 +193,12 @@ module nk_tcp_rx_chk #(
 
     // A passive flow that ends before its handshake is done ends in silence: the tenant has not heard of it.
     wire [3:0]  over     = tcb[`TCB_CLOSED] || (syn_rcvd && tcb[`TCB_PASSIVE]) ? `NK_FS_DRAIN : `NK_FS_DEAD;
+    // What we have sent waits for its ACK: until that comes nothing else shows that the peer hears us (RFC 9293, 3.8.3).
+    // A peer that answers probes of its shut window is heard.
+    wire [3:0]  kind     = tcb[`TCB_RTX_KIND];
+    wire        owed     = snd_nxt != snd_una && (kind == `NK_RTX_RTO || kind == `NK_RTX_TLP || kind == `NK_RTX_REO);
+    // RFC 9293, figure 8: SYNs have crossed, and this is the peer's with its ACK of ours.
+    wire        crossed  = syn_rcvd && !tcb[`TCB_PASSIVE] && f_ack && seq == tcb[`TCB_IRS] && ack_new && !(ts_on && (!ts_valid || ts_older));
     wire        silence  = now_s - tcb[`TCB_LAST_T] > 16'd1;
     // Payload that begins a window at most before rcv_nxt has been here already (RFC 2883).
     wire        again    = tcb[`TCB_SACK_OK] && len != 16'd0 && (&first[31:24]);
@@ -221,6 +236,7 @@ module nk_tcp_rx_chk #(
             tcb_out[`TCB_RCV_EDGE]  = rcv_1st + rx_ring;
             tcb_out[`TCB_SND_WND]   = {16'd0, wnd};
             tcb_out[`TCB_SND_WL1]   = seq;
+            tcb_out[`TCB_MAX_WND_L2] = {1'b0, wnd_l2};
             tcb_out[`TCB_MSS]       = ok_ts ? eff_mss - 16'd12 : eff_mss;
             tcb_out[`TCB_TS_OK]     = ok_ts;
             tcb_out[`TCB_TS_RECENT] = tsval;
@@ -299,8 +315,24 @@ module nk_tcp_rx_chk #(
                 tcb_out[`TCB_RTT_ON]   = 1'b0;
                 // RFC 3168, 6.1.1.1: the peer may have given up ECN after the first try.
                 tcb_out[`TCB_ECN_OK]   = tcb[`TCB_ECN_OK] && f_ece && f_cwr;
+            end else if (crossed) begin
+                // Our ACK of it establishes a peer that has missed our SYN-ACK.
+                alive  = 1'b1;
+                ev_ack = 1'b1;
+                ev_new = 1'b1;
+                ev_syn = 1'b1;
+                tcb_out[`TCB_STATE]      = tcb[`TCB_FIN_REQ] ? `NK_FS_FIN_WAIT1 : `NK_FS_ESTABLISHED;
+                tcb_out[`TCB_SND_WND]    = {16'd0, wnd};
+                tcb_out[`TCB_SND_WL1]    = seq;
+                if ({1'b0, wnd_l2} > tcb[`TCB_MAX_WND_L2]) tcb_out[`TCB_MAX_WND_L2] = {1'b0, wnd_l2};
+                tcb_out[`TCB_N_CONN]     = 1'b1;
+                tcb_out[`TCB_ACK_NOW]    = 1'b1;
+                if (ts_on) begin
+                    tcb_out[`TCB_TS_RECENT] = tsval;
+                    tcb_out[`TCB_TS_AGE]    = ts_age;
+                end
             end else if (syn_rcvd && seq == tcb[`TCB_IRS]) begin
-                // The SYN-ACK of a simultaneous open; our ACK of it is what the other end waits for.
+                // Not acceptable: an ACK says where we stand.
                 st_unacceptable       = 1'b1;
                 tcb_out[`TCB_ACK_NOW] = 1'b1;
             end else begin
@@ -331,6 +363,7 @@ module nk_tcp_rx_chk #(
                 tcb_out[`TCB_STATE]   = tcb[`TCB_FIN_REQ] ? `NK_FS_FIN_WAIT1 : `NK_FS_ESTABLISHED;
                 tcb_out[`TCB_SND_WND] = new_wnd;
                 tcb_out[`TCB_SND_WL1] = seq;
+                tcb_out[`TCB_MAX_WND_L2] = max_l2;
                 tcb_out[`TCB_N_CONN]  = 1'b1;
             end
         end else if (f_ack && (ack_far || ack_old)) begin
@@ -349,6 +382,7 @@ module nk_tcp_rx_chk #(
             if (wnd_news) begin
                 tcb_out[`TCB_SND_WND] = new_wnd;
                 tcb_out[`TCB_SND_WL1] = ack_only ? rcv_nxt : seq;
+                tcb_out[`TCB_MAX_WND_L2] = max_l2;
                 // An open window ends the probing; what was probed goes out as data.
                 if (new_wnd != 32'd0) begin
                     tcb_out[`TCB_PROBE] = 1'b0;
@@ -384,11 +418,13 @@ module nk_tcp_rx_chk #(
         end
         if (challenge && challenge_ok) tcb_out[`TCB_ACK_NOW] = 1'b1;
         if (alive) begin
-            tcb_out[`TCB_LAST_T]   = now_s;
-            tcb_out[`TCB_RETRIES]  = 8'd0;
+            if (!owed || ev_new || opens) begin
+                tcb_out[`TCB_LAST_T]  = now_s;
+                tcb_out[`TCB_RETRIES] = 8'd0;
+            end
             tcb_out[`TCB_KA_PROBE] = 1'b0;
             // Only what has passed every check may set TS.Recent: a blind segment must not.
-            if (!opens && !is_cookie) begin
+            if (!f_syn && !is_cookie) begin
                 if (ts_take) begin
                     tcb_out[`TCB_TS_RECENT] = tsval;
                     tcb_out[`TCB_TS_AGE]    = ts_age;

@@ -4,7 +4,7 @@
 // Combinational and shallow: all ranges and blocks are compared with each other at once, those that touch become groups
 // (three squarings of an 8 x 8 matrix of bits), and each group's lowest start and highest end form one range. The ranges
 // are ascending, disjoint and not adjacent, none at SND.UNA, and the valid ones come first. When there are more than
-// four, the highest are forgotten: then those bytes count as in flight, never the other way round.
+// four, the lowest are forgotten: the highest show what is lost, and grow with what arrives.
 
 `default_nettype none
 
@@ -34,8 +34,8 @@ module nk_tcp_sack (
     output reg          renege,       // the peer has dropped what it had reported: the board is cleared
     output reg          dsack,        // its first block reports a duplicate (RFC 2883)
     output reg          news,         // bytes newly reported as held
-    output reg          late,         // some of them fill a hole, and were never sent again
-    output reg          again         // some of them were sent again
+    output reg          late,         // the latest ones fill a hole, and were never sent again
+    output reg          again         // the latest ones were sent again
 );
     // Offsets from the old SND.UNA: 32 bits before a block is known to be sane, 25 afterwards.
     wire [31:0] moved  = una - snd_una;
@@ -56,6 +56,8 @@ module nk_tcp_sack (
     reg [255:0] abs_s;
     reg [255:0] abs_e;
     reg [3:0]   rank;
+    reg [3:0]   above;     // heads that begin after it
+    reg         many;
     reg [31:0]  group_e;
     reg [31:0]  bs;
     reg [31:0]  be;
@@ -88,6 +90,8 @@ module nk_tcp_sack (
         abs_s    = 256'd0;
         abs_e    = 256'd0;
         rank     = 4'd0;
+        above    = 4'd0;
+        many     = 1'b0;
         group_e  = 32'd0;
         bs       = 32'd0;
         be       = 32'd0;
@@ -123,7 +127,8 @@ module nk_tcp_sack (
             all_in = bs != 32'd0 && !bs[31] && be != 32'd0 && be <= bs;
             dsack  = n != 3'd0 && (all_in || (v[4] && v[5] && s[124:100] >= s[149:125] && e[124:100] <= e[149:125]));
 
-            // What a block brings that is new.
+            // What a block brings that is new. The first one, but for a duplicate, has what has just arrived (RFC 2018, 4); the
+            // others may tell of ranges that were forgotten.
             for (i = 4; i < 8; i = i + 1) begin
                 known = 1'b0;
                 low    = s[25*i +: 25];
@@ -134,8 +139,10 @@ module nk_tcp_sack (
                     end
                 if (v[i] && !known) begin
                     news = 1'b1;
-                    if ({7'd0, low} < rxt) again = 1'b1;
-                    else if (low < old_top) late = 1'b1;
+                    if (i == 4 || (i == 5 && dsack)) begin
+                        if ({7'd0, low} < rxt) again = 1'b1;
+                        else if (low < old_top) late = 1'b1;
+                    end
                 end
             end
 
@@ -167,16 +174,20 @@ module nk_tcp_sack (
                     head[i] = v[i] && (t[8*i +: 8] & first[8*i +: 8]) == 8'd0;
                     tail[i] = v[i] && (t[8*i +: 8] & later[8*i +: 8]) == 8'd0;
                 end
+                many     = {3'd0, head[0]} + {3'd0, head[1]} + {3'd0, head[2]} + {3'd0, head[3]}
+                         + {3'd0, head[4]} + {3'd0, head[5]} + {3'd0, head[6]} + {3'd0, head[7]} > 4'd4;
                 sk_v_out = 4'd0;
                 for (i = 0; i < 8; i = i + 1) begin
                     rank    = 4'd0;
+                    above   = 4'd0;
                     group_e = 32'd0;
                     for (j = 0; j < 8; j = j + 1) begin
                         rank    = rank + {3'd0, head[j] && first[8*i + j]};
+                        above   = above + {3'd0, head[j] && first[8*j + i]};
                         group_e = group_e | (t[8*i + j] && tail[j] ? abs_e[32*j +: 32] : 32'd0);
                     end
                     for (k = 0; k < 4; k = k + 1)
-                        if (head[i] && rank == k[3:0]) begin
+                        if (head[i] && (many ? above == 4'd3 - k[3:0] : rank == k[3:0])) begin
                             sk_v_out[k]          = 1'b1;
                             sk_s_out[32*k +: 32] = abs_s[32*i +: 32];
                             sk_e_out[32*k +: 32] = group_e;

@@ -23,13 +23,15 @@ module nk_tcp_sched #(
     output wire             next_valid,
     input  wire             next_ready,
     output wire [FW-1:0]    next_flow,
+    output wire [LISTS-1:0] waiting,    // lists with a flow that stands in them or is offered (not one on its way between)
     output wire             busy        // somebody may be served
 );
-    wire [LISTS-1:0] nonempty;
     wire             sel_valid;
     wire             sel_ready;
     wire [LLW-1:0]   sel_list;
-    wire [LLW-1:0]   list_unused;
+    wire [LISTS-1:0] nonempty;
+    wire [LLW-1:0]   offered;
+    assign waiting = nonempty | ({{(LISTS - 1){1'b0}}, next_valid} << offered);
     wire             lists_busy;
 
     nk_arb_rr #(.N(LISTS)) arb (
@@ -41,7 +43,7 @@ module nk_tcp_sched #(
         .clk(clk), .rst(rst),
         .push_valid(push_valid), .push_list(push_list), .push_flow(push_flow),
         .nonempty(nonempty), .sel_valid(sel_valid), .sel_ready(sel_ready), .sel_list(sel_list),
-        .allow(eligible), .out_valid(next_valid), .out_ready(next_ready), .out_list(list_unused), .out_flow(next_flow),
+        .allow(eligible), .out_valid(next_valid), .out_ready(next_ready), .out_list(offered), .out_flow(next_flow),
         .busy(lists_busy)
     );
 

@@ -120,14 +120,19 @@ module nk_tcp_snd (
     wire [7:0]  dupacks = adv ? 8'd0 : dup && tcb[`TCB_DUPACKS] != 8'd3 ? tcb[`TCB_DUPACKS] + 8'd1 : tcb[`TCB_DUPACKS];
     wire [31:0] est_old = sack_ok ? 32'd0 : old_e[31:0] - una_old;
     wire [31:0] est_more = est_old + mss;
-    wire [31:0] est_most = flight > mss ? flight - mss : 32'd0;
+    // No more than was out when it began (RFC 5681, 3.2), before it no more than limited transmit needs.
+    wire [31:0] est_out = in_rec ? recover - una : flight;
+    wire [31:0] est_most = est_out > mss ? est_out - mss : 32'd0;
+    wire        est_up  = dup && !in_loss && (in_rec || tcb[`TCB_DUPACKS] != 8'd3) && est_most > est_old;
     wire [31:0] est_less = moved > mss ? moved - mss : 32'd0;    // one segment filled the hole, the others were held
     wire [31:0] est     = sack_ok || undo                        ? 32'd0
                         : adv     ? (in_rec && est_old > est_less ? est_old - est_less : 32'd0)
-                        : dup && !in_loss ? (est_more < est_most ? est_more : est_most)
+                        : est_up  ? (est_more < est_most ? est_more : est_most)
                         : est_old;
     wire [31:0] gain    = sack_ok ? moved + {7'd0, held} - {7'd0, held_old} : moved + est - est_old;
-    wire [24:0] delivered = !acks || gain[31] ? 25'd0 : gain[24:0];
+    // A full board does not show what a block beyond it brings: a segment at least.
+    wire        unseen  = sack_ok && dup && sk_v[3] && (gain[31] || gain < mss);
+    wire [24:0] delivered = unseen ? mss[24:0] : !acks || gain[31] ? 25'd0 : gain[24:0];
 
     // -- reordering -------------------------------------------------------------------------------------
     // A hole was filled by what was never sent again.
@@ -235,10 +240,9 @@ module nk_tcp_snd (
     // -- congestion window ----------------------------------------------------------------------------------
     wire [31:0] cwnd    = tcb[`TCB_CWND];
     wire [31:0] ssthresh = tcb[`TCB_SSTHRESH];
-    wire        slow    = cwnd < ssthresh;
-    // RFC 7661 in Linux's way. Bursts of ACKs find less in flight than the window allows.
-    wire        limited = in_loss || (slow ? (flight_old << 1) > cwnd
-                                           : flight_old + (mss << 2) >= cwnd || (flight_old << 2) >= (cwnd << 1) + cwnd);
+    // RFC 7661, 4.3: half of it was used. Bursts of ACKs find less in flight than the window allows.
+    wire        limited = in_loss || (flight_old << 1) >= cwnd;
+    wire        exits   = tcb[`TCB_IN_REC] && over;
     wire [31:0] cc_cwnd;
     wire [31:0] cc_ssthresh;
     wire [95:0] cc_s;
@@ -246,9 +250,10 @@ module nk_tcp_snd (
     nk_cc cc (
         .alg(p_cc), .prm(p_ccp), .cwnd(tcb[`TCB_IN_REC] && over ? ssthresh : cwnd), .ssthresh(ssthresh), .cc_s(tcb[`TCB_CC_S]),
         .ev_rto(rto_cut), .ev_loss((enter && !in_cwr) || tlp_cut), .ev_ecn(ecn_cut), .ev_undo(undo),
-        .ev_exit(acks && tcb[`TCB_IN_REC] && over), .ev_idle(idle),
+        .ev_exit(exits), .ev_idle(idle),
         .ev_ack(adv && !in_rec && !in_cwr), .ev_round(adv),
-        .acked(in_loss ? {7'd0, delivered} : moved), .ece(acks && ece), .limited(limited),
+        .acked(in_loss || exits ? {7'd0, delivered} : moved), .ece(acks && ece), .limited(limited),
+        .rtt_v(tcb[`TCB_TS_OK] && ts_valid && ticks[31:11] == 21'd0), .rtt(ticks[10:0]),
         .flight(flight_old), .mss(tcb[`TCB_MSS]), .iw(iw),
         .undo_cwnd(tcb[`TCB_UNDO_CWND]), .undo_sst(tcb[`TCB_UNDO_SST]), .srtt8(tcb[`TCB_SRTT8]), .now_us(now_us),
         .snd_una(una_old), .snd_nxt(snd_nxt), .ack(una),
@@ -274,7 +279,8 @@ module nk_tcp_snd (
     nk_tcp_prr prr (
         .flight(flight_old[24:0]), .ssthresh_new(in_cwr ? ssthresh[24:0] : cc_ssthresh[24:0]), .share_new(share),
         .share(prr_fs[3:0]), .ssthresh(ssthresh[24:0]), .pipe(pipe), .total(total),
-        .sent(prr_out[24:0]), .delivered(delivered), .mss(tcb[`TCB_MSS]), .safe(adv && !rise), .cwnd(prr_cwnd)
+        .sent(prr_out[24:0]), .delivered(delivered), .mss(tcb[`TCB_MSS]), .safe(adv && !rise),
+        .front(adv && rxt1 == una && `SEQ_GT(lost1, una)), .cwnd(prr_cwnd)
     );
     // At the start the one retransmission that leaves at once; the next ACK reckons with this one too.
     wire [31:0] start_cwnd = {7'd0, pipe} + mss;

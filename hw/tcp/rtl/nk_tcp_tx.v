@@ -61,9 +61,18 @@ module nk_tcp_tx (
     // -- receive window. After the peer's FIN, RCV_NXT may stand one past the edge -----------------------
     wire [31:0] rcv_nxt  = tcb[`TCB_RCV_NXT];
     wire [31:0] rcv_edge = tcb[`TCB_RCV_EDGE];
+    wire [31:0] rcv_adv  = tcb[`TCB_RCV_ADV];
     wire [31:0] space    = `SEQ_GT(rcv_nxt, rcv_edge) ? 32'd0 : rcv_edge - rcv_nxt;
+    wire [31:0] left     = `SEQ_GT(rcv_nxt, rcv_adv)  ? 32'd0 : rcv_adv - rcv_nxt;
     wire [3:0]  shift    = syn ? 4'd0 : tcb[`TCB_RCV_WS];
-    wire [31:0] scaled   = space >> shift;
+    // The right edge stays where it is until it may move by a segment or half the ring (RFC 9293, 3.8.6.2.2), so what
+    // is left of the window is rounded up, as far as there is space for it.
+    wire [31:0] rx_half  = 32'd1 << tcb[`TCB_RX_LOG2] >> 1;
+    wire [31:0] mss32    = {16'd0, tcb[`TCB_MSS]};
+    wire        moves    = space - left >= (mss32 < rx_half ? mss32 : rx_half);
+    wire [31:0] units    = space >> shift;
+    wire [31:0] stays    = (left + (32'd1 << shift) - 32'd1) >> shift;
+    wire [31:0] scaled   = !moves && stays < units ? stays : units;
     wire [15:0] wnd      = scaled > 32'd65535 ? 16'hffff : scaled[15:0];
     wire [31:0] wnd_real = {16'd0, wnd} << shift;
 
@@ -183,6 +192,8 @@ module nk_tcp_tx (
                 t[`TCB_RXT_NXT]  = seq;
             end
             if (cwr) t[`TCB_CWR_SEND] = 1'b0;
+            // A SYN without it is an answer for good (RFC 3168, 6.1.1), whatever the peer says to it.
+            if (syn && !syn_ecn) t[`TCB_ECN_OK] = 1'b0;
             if (tcb[`TCB_IN_REC] && !probe)
                 t[`TCB_PRR_OUT] = {7'd0, prr_sum[25] ? 25'h1ff_ffff : prr_sum[24:0]};
             if (is_retransmit) begin

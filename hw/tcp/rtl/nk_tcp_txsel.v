@@ -91,8 +91,10 @@ module nk_tcp_txsel (
     wire        uncork  = tcb[`TCB_RTX_KIND] == `NK_RTX_CORK && !tcb[`TCB_RTX_ON];
     wire        held    = tcb[`TCB_CORK] && !uncork;
     wire        tail_ok   = tcb[`TCB_FIN_REQ] || (!held && (tcb[`TCB_NODELAY] || quiet || !tcb[`TCB_SML]));
-    // Silly windows (RFC 9293, 3.8.6.2.1): a piece that the window cuts off only when no ACK is on its way to open it.
-    wire        worth   = full || (last ? tail_ok : quiet);
+    // Silly windows (RFC 9293, 3.8.6.2.1): a piece that the window cuts off only when no ACK is on its way to open it, and if
+    // it is about half of the largest window seen, or has waited (the same timer as for TCP_CORK).
+    wire [24:0] halves  = {dlen[23:0], 1'b0} >> tcb[`TCB_MAX_WND_L2];
+    wire        worth   = full || (last ? tail_ok : quiet && (halves != 25'd0 || uncork));
     wire        data_go = may_send && dlen != 25'd0 && worth && (empty || avail >= dlen);
     wire        fin_go  = may_send && fin_due && unsent == 25'd0;
 

@@ -79,7 +79,7 @@ module nk_tcp_x1 #(
     wire st_unacceptable, st_bad_ack, st_rst, st_paws, st_challenge, st_limited, st_dsack, st_ptb, st_ptb_bad, st_rto, st_give_up, st_blackhole;
 
     nk_tcp_rx_chk #(.MSS_MIN(MSS_MIN)) rx_chk (
-        .en(is_rx), .tcb(tcb), .now_s(now_ext[35:20]), .ts_age(now_ext[40:32]), .is_open(is_open), .is_cookie(is_cookie), .isn(isn),
+        .en(is_rx), .tcb(tcb), .now_s(now_ext[35:20]), .ts_age(now_ext[42:34]), .is_open(is_open), .is_cookie(is_cookie), .isn(isn),
         .listener(listener), .prof(prof), .vf(vf), .rip(seg[`SEG_RIP]), .rport(seg[`SEG_RPORT]), .lport(seg[`SEG_LPORT]),
         .seq(seg[`SEG_SEQ]), .ack(seg[`SEG_ACK]), .flags(flags), .wnd(seg[`SEG_WND]), .mss(seg[`SEG_MSS]), .wscale(seg[`SEG_WS]),
         .wscale_valid(seg[`SEG_WSV]), .sack_ok(seg[`SEG_SACKOK]), .ts_valid(seg[`SEG_TSV]), .tsval(seg[`SEG_TSVAL]), .len(seg[`SEG_LEN]),

@@ -18,6 +18,7 @@ module nk_tcp_x3 #(
     input  wire [2:0]        cls,
     input  wire [1:0]        raw,
     input  wire [1:0]        rst_kind,
+    input  wire              tx_ok,         // the VF may send data, by its share and its rates
     input  wire              hold,          // no room for the flow's own segment: its turn comes in the transmit list
     input  wire [`TCB_W-1:0] tcb,
     input  wire [SW-1:0]     seg,
@@ -45,7 +46,7 @@ module nk_tcp_x3 #(
     wire         en = valid && has_flow && rst_kind == 2'd0 && cls != `NK_EV_FLUSH;
 
     nk_tcp_txsel txsel_i (
-        .tcb(tcb), .tx_ok(1'b1), .kind(due), .seq(seq), .len(len), .fin(fin), .psh(psh), .blocked(blocked), .more(more)
+        .tcb(tcb), .tx_ok(tx_ok), .kind(due), .seq(seq), .len(len), .fin(fin), .psh(psh), .blocked(blocked), .more(more)
     );
 
     wire [`TCB_W-1:0] tx_tcb;
