@@ -15,4 +15,6 @@ rtl/nk_net_tx_hdr.v
 rtl/nk_net_tx_emit.v
 rtl/nk_net_tx.v
 rtl/nk_net_tx_arb.v
+rtl/nk_net_loop.v
+rtl/nk_net_rx_mux.v
 rtl/nk_net.v

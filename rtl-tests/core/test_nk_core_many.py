@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import cocotb
 from core.core_tb import TB, run_core, vf_ip
+from model.frames import SYN
 from model.tcp_peer import Host
 from netkernel.abi import PF, VFE
 
@@ -113,33 +114,64 @@ async def two_vfs_two_queue_sets(dut):
     await tb.finish()
 
 
-@cocotb.test()
-async def vf_to_vf(dut):
-    """One tenant connects to another one on the same card, over the wire."""
-    tb = TB(dut, link={"delay_us": 5})
-    await tb.start(vfs=2)
-    tb.reflect = True
-    wire = tb.shim.on_frame
-
-    def loop(frame: bytes) -> None:
-        wire(frame)
-        tb.to_card(frame)  # the switch gives every frame back; the filter takes what is for a VF
-
-    tb.shim.on_frame = loop
-    listener = await tb.listen(8080, 0, vf=1)
-    server = tb.tenants[1].socket()
+async def inside(tb: TB, a: int, b: int, up: bytes, down: bytes, same_port: bool = False) -> None:
+    """A connection from VF a to VF b of the card, bytes both ways, closed by both."""
+    listener = await tb.listen(8080, 0, vf=b)
+    server = tb.tenants[b].socket()
     await tb.ok(listener.credit_accept(server))
-    client = tb.tenants[0].socket()
-    await tb.ok(client.connect(vf_ip(1), 8080))
+    client = tb.tenants[a].socket()
+    await tb.ok(client.connect(vf_ip(b), 8080))
     await tb.until(lambda: client.connected and server.connected)
-    up, down = tb.rng.randbytes(20_000), tb.rng.randbytes(20_000)
     client.send(up)
     server.send(down)
-    await tb.until(lambda: server.received == up and client.received == down, 20_000_000)
+    await tb.until(lambda: server.received == up and client.received == down, 60_000_000)
     await tb.until(lambda: client.all_acked and server.all_acked)
     client.close()
     server.close()
-    await tb.until(lambda: client.closed and server.closed, 20_000_000)
+    listener.close()
+    await tb.until(lambda: client.closed and server.closed and listener.closed, 60_000_000)
+
+
+@cocotb.test()
+async def vf_to_vf(dut):
+    """One tenant connects to another one on the same card: not a frame of it is seen on the wire."""
+    tb = TB(dut)
+    await tb.start(vfs=2)
+    await inside(tb, 0, 1, tb.rng.randbytes(30_000), tb.rng.randbytes(20_000))
+    assert not tb.wire, tb.log_wire()
+    c = await tb.finish()
+    assert c["tx_frames"] == 0
+
+
+@cocotb.test()
+async def to_itself(dut):
+    """A tenant connects to its own address."""
+    tb = TB(dut)
+    await tb.start()
+    await inside(tb, 0, 0, tb.rng.randbytes(20_000), tb.rng.randbytes(30_000))
+    assert not tb.wire, tb.log_wire()
+    await tb.finish()
+
+
+@cocotb.test()
+async def inside_and_outside(dut):
+    """Connections between tenants and with a host at the same time; a host that speaks as a VF is not heard."""
+    tb = TB(dut, link={"delay_us": 20})
+    await tb.start(vfs=2)
+    sock, conn = await tb.connect(vf=0)
+    up, down = tb.rng.randbytes(40_000), tb.rng.randbytes(40_000)
+    sock.send(up)
+    conn.send(down)
+    tb.collect()
+    await inside(tb, 1, 0, tb.rng.randbytes(20_000), tb.rng.randbytes(20_000))
+    await tb.until(lambda: conn.received == up and sock.received == down, 60_000_000)
+    before = await tb.counters("rx_drop_filter")
+    raw = tb.raw()
+    raw.ip = vf_ip(0)
+    raw.tcp(5000, 8080, 4000, 0, SYN)
+    await tb.sleep(1000)
+    assert (await tb.counters("rx_drop_filter"))["rx_drop_filter"] > before["rx_drop_filter"]
+    await tb.close_both(sock, conn)
     await tb.finish()
 
 

@@ -154,8 +154,8 @@ class Verdict:
     ptb: dict[str, int] | None = None
 
 
-def judge(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
-    """The fate of a frame, as hw/net/doc/nk_net_rx.md says."""
+def judge(frame: bytes, vfs: Sequence[Vf], local: bool = False) -> Verdict:
+    """The fate of a frame, as hw/net/doc/nk_net_rx.md says; `local`: it comes from this card."""
     n = len(frame)
     if n < 14 or n > FRAME_MAX:
         return Verdict("rx_drop_runt")
@@ -183,7 +183,13 @@ def judge(frame: bytes, vfs: Sequence[Vf]) -> Verdict:
         return Verdict("rx_drop_runt")
     sip, dip = frame[26:30], frame[30:34]
     own = ipaddress.IPv4Address(vfs[vf].ip).packed
-    if dip != own or sip == own or sip == b"\0\0\0\0" or sip[0] >= 224 or src[0] & 1:
+    if (
+        dip != own
+        or (sip == own and not local)
+        or sip == b"\0\0\0\0"
+        or sip[0] >= 224
+        or src[0] & 1
+    ):
         return Verdict("rx_drop_filter")
     if int.from_bytes(frame[20:22], "big") & 0x3FFF:
         return Verdict("rx_drop_fragment")

@@ -58,6 +58,9 @@ class RxTB:
         self.peer = Peer(rng=self.rng)
         start_clock(dut)
         drive_config(dut, self.vfs)
+        self.local = False
+        if has(dut, "rx_local"):
+            dut.rx_local.value = 0
         self.source = FrameSource(dut, "rx", pause=PAUSES[s_pause](rng("rx pause")))
         self.seg = WordSink(dut, "seg", SEG_FIELDS, pause=PAUSES[m_pause](rng("seg pause")))
         self.pay = WordSink(dut, "pay", ("data", "last"), pause=PAUSES[m_pause](rng("pay pause")))
@@ -100,7 +103,7 @@ class RxTB:
 
     def send(self, frame: bytes, expect: str | None = None) -> Verdict:
         """Queue a frame; `expect`: the test's own opinion of its fate."""
-        verdict = judge(frame, self.vfs)
+        verdict = judge(frame, self.vfs, self.local)
         if expect is not None:
             assert verdict.counter == expect, f"model says {verdict.counter}, test {expect}"
         self.sent.append(frame)

@@ -11,6 +11,7 @@ from common.stream import (
     PAUSES,
     FrameSink,
     Pulses,
+    Signal,
     WordSink,
     WordSource,
     cycles,
@@ -36,6 +37,7 @@ class TB:
         self.req = WordSource(dut, "arp_req", ("vf", "ip"))
         self.learn = WordSink(dut, "ln", ("create", "ip", "mac"))
         self.sink = FrameSink(dut, "m", pause=PAUSES[m_pause](rng("pause")))
+        self.local = Signal(dut.m_local)
         self.stats = Pulses(dut, ["stat_tx_arp_requests", "stat_tx_arp_replies"])
 
     async def reset(self):
@@ -175,6 +177,27 @@ async def reset_mid_traffic(dut):
     event = tb.random_event()
     tb.event.send(event)
     assert await tb.recv() == tb.reply_to(event)
+
+
+@cocotb.test()
+async def requests_for_a_vf_here(dut):
+    """A request for the address of an enabled VF is marked, no other request and no answer."""
+    tb = TB(dut)
+    await tb.reset()
+    enabled = int(dut.cfg_en.value)
+    for vf, v in enumerate(tb.vfs):
+        address = int.from_bytes(bytes(map(int, v.ip.split("."))), "big")
+        for ip in (address, address ^ 1 << 31):
+            tb.req.send({"vf": vf, "ip": ip})
+            assert await tb.recv() == tb.request(vf, ip)
+            here = any(
+                enabled >> n & 1 and ip_str(ip) == other.ip for n, other in enumerate(tb.vfs)
+            )
+            assert bool(tb.local.get()) == here, ip_str(ip)
+        event = tb.random_event(spa=address)
+        tb.event.send(event)
+        assert await tb.recv() == tb.reply_to(event)
+        assert not tb.local.get()
 
 
 @pytest.mark.parametrize("w", [64, 256, 512])

@@ -332,6 +332,15 @@ async def filter_by_address(dut):
     tb.send(frame, "rx_segments")
     await tb.check()
 
+    # Of this card itself: a VF may talk to its own address.
+    tb.forget()
+    tb.local = True
+    dut.rx_local.value = 1
+    tb.send(changed(26, own), "rx_segments")
+    tb.send(changed(26, b"\0\0\0\0"), "rx_drop_filter")
+    tb.send(changed(30, other), "rx_drop_filter")
+    await tb.check()
+
 
 @cocotb.test()
 async def configuration_changes(dut):

@@ -17,7 +17,8 @@ module nk_arp #(
     input  wire              clk,
     input  wire              rst,
 
-    // Addresses of the VFs.
+    // VFs: in use, addresses.
+    input  wire [NVF-1:0]    cfg_en,
     input  wire [NVF*48-1:0] cfg_mac,
     input  wire [NVF*32-1:0] cfg_ip,
 
@@ -43,12 +44,13 @@ module nk_arp #(
     input  wire [7:0]        arp_req_vf,
     input  wire [31:0]       arp_req_ip,
 
-    // Frames, 60 bytes each.
+    // Frames, 60 bytes each. `m_local`: a request for the address of a VF of this card.
     output wire              m_valid,
     input  wire              m_ready,
     output wire [W-1:0]      m_data,
     output wire              m_last,
     output wire [LW:0]       m_bytes,
+    output wire              m_local,
 
     // Counter pulses: a frame was sent.
     output wire              stat_tx_arp_requests,
@@ -112,10 +114,22 @@ module nk_arp #(
     wire [31:0] tpa      = reply_valid ? reply_ip : arp_req_ip;
     wire        last     = beat_reg == LAST_BEAT[3:0];
 
+    reg         here;
+    reg         local_reg;
+    integer     v;
+    always @* begin
+        here = 1'b0;
+        if (req_take)
+            for (v = 0; v < NVF; v = v + 1)
+                if (cfg_en[v] && cfg_ip[32*v +: 32] == arp_req_ip) here = 1'b1;
+    end
+    assign m_local = local_reg;
+
     always @(posedge clk) begin
         if (reply_take || req_take) begin
             sending_reg  <= 1'b1;
             is_reply_reg <= reply_take;
+            local_reg    <= here && !reply_take;
             beat_reg     <= 4'd0;
             // The first byte is in the lowest bits.
             frame_reg    <= {{BEATS*W-42*8{1'b0}}, rev32(tpa), rev48(tha), rev32(our_ip), rev48(our_mac),

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Purpose: the network edge: frames of the MAC on one side, TCP segment descriptors and payload on the other.
 //
-//   rx_* ─▶ nk_net_rx ─▶ seg_*, pay_*, ptb_*
+//   rx_* ─▶ nk_net_rx_mux ─▶ nk_net_rx ─▶ seg_*, pay_*, ptb_*   (and to the mux what nk_net_loop turns round)
 //             │  └──────▶ nk_icmp_echo ───────┐
 //             └─▶ nk_arp ─▶ nk_neigh ◀─ nq_*  │
 //                   └─────────────────────────┤
-//   txd_* ─▶ nk_net_tx ──────────────▶ nk_net_tx_arb ─▶ tx_*
+//   txd_* ─▶ nk_net_tx ──────────────▶ nk_net_tx_arb ─▶ nk_net_loop ─▶ tx_*
 //               ▲ rdreq_*, rdat_*
 
 `default_nettype none
@@ -23,6 +23,8 @@ module nk_net #(
     parameter TX_SLOTS_LOG2 = 8,
     // log2 of the bytes of its payload memory, 13 to 18.
     parameter TX_BUF_LOG2 = 15,
+    // log2 of the bytes of frames that wait to turn round inside the card, 12 to 17.
+    parameter LOOP_LOG2 = 15,
     // log2 of the bytes of a beat; follows from W, leave it.
     parameter LW = $clog2(W/8)
 ) (
@@ -166,6 +168,9 @@ module nk_net #(
     output wire              stat_tx_segments,
     output wire              stat_tx_arp_requests,
     output wire              stat_tx_arp_replies,
+    output wire              stat_loop_frames,
+    output wire [15:0]       stat_loop_bytes_inc,
+    output wire              stat_loop_drops,
 
     // Anything held, or work pending.
     output wire              busy
@@ -189,9 +194,30 @@ module nk_net #(
     wire [10:0]  echo_len;
     wire         rx_busy;
 
+    wire         lp_valid;
+    wire         lp_ready;
+    wire [W-1:0] lp_data;
+    wire         lp_last;
+    wire [LW:0]  lp_bytes;
+    wire         in_valid;
+    wire         in_ready;
+    wire [W-1:0] in_data;
+    wire         in_last;
+    wire [LW:0]  in_bytes;
+    wire         in_local;
+
+    nk_net_rx_mux #(.W(W)) sources (
+        .clk(clk), .rst(rst),
+        .w_valid(rx_valid), .w_ready(rx_ready), .w_data(rx_data), .w_last(rx_last), .w_bytes(rx_bytes),
+        .l_valid(lp_valid), .l_ready(lp_ready), .l_data(lp_data), .l_last(lp_last), .l_bytes(lp_bytes),
+        .m_valid(in_valid), .m_ready(in_ready), .m_data(in_data), .m_last(in_last), .m_bytes(in_bytes),
+        .m_local(in_local)
+    );
+
     nk_net_rx #(.W(W), .NVF(NVF), .STAGE_LOG2(STAGE_LOG2)) receive (
         .clk(clk), .rst(rst),
-        .rx_valid(rx_valid), .rx_ready(rx_ready), .rx_data(rx_data), .rx_last(rx_last), .rx_bytes(rx_bytes),
+        .rx_valid(in_valid), .rx_ready(in_ready), .rx_data(in_data), .rx_last(in_last), .rx_bytes(in_bytes),
+        .rx_local(in_local),
         .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip), .cfg_mtu(cfg_mtu),
         .seg_valid(seg_valid), .seg_ready(seg_ready), .seg_vf(seg_vf), .seg_smac(seg_smac), .seg_rip(seg_rip),
         .seg_rport(seg_rport), .seg_lport(seg_lport), .seg_seq(seg_seq), .seg_ack(seg_ack), .seg_flags(seg_flags),
@@ -226,17 +252,19 @@ module nk_net #(
     wire [W-1:0] arp_data;
     wire         arp_last;
     wire [LW:0]  arp_bytes;
+    wire         arp_local;
     wire         arp_busy;
     wire         neigh_busy;
 
     nk_arp #(.W(W), .NVF(NVF)) arp (
-        .clk(clk), .rst(rst), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip),
+        .clk(clk), .rst(rst), .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip),
         .arp_valid(a_valid), .arp_room(a_room), .arp_mine(a_mine), .arp_request(a_request), .arp_vf(a_vf),
         .arp_sha(a_sha), .arp_spa(a_spa), .arp_forged(a_forged),
         .ln_valid(ln_valid), .ln_create(ln_create), .ln_ip(ln_ip), .ln_mac(ln_mac),
         .arp_req_valid(arp_req_valid), .arp_req_ready(arp_req_ready), .arp_req_vf(arp_req_vf),
         .arp_req_ip(arp_req_ip),
         .m_valid(arp_valid), .m_ready(arp_ready), .m_data(arp_data), .m_last(arp_last), .m_bytes(arp_bytes),
+        .m_local(arp_local),
         .stat_tx_arp_requests(stat_tx_arp_requests), .stat_tx_arp_replies(stat_tx_arp_replies),
         .busy(arp_busy)
     );
@@ -274,6 +302,13 @@ module nk_net #(
     wire [LW:0]  tcp_bytes;
     wire         tcp_busy;
     wire         arb_busy;
+    wire         loop_busy;
+    wire         out_valid;
+    wire         out_ready;
+    wire [W-1:0] out_data;
+    wire         out_last;
+    wire [LW:0]  out_bytes;
+    wire         out_local;
 
     nk_net_tx #(.W(W), .NVF(NVF), .SLOTS_LOG2(TX_SLOTS_LOG2), .BUF_LOG2(TX_BUF_LOG2)) transmit (
         .clk(clk), .rst(rst), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip),
@@ -297,16 +332,25 @@ module nk_net #(
         .tcp_valid(tcp_valid), .tcp_ready(tcp_ready), .tcp_data(tcp_data), .tcp_last(tcp_last),
         .tcp_bytes(tcp_bytes),
         .arp_valid(arp_valid), .arp_ready(arp_ready), .arp_data(arp_data), .arp_last(arp_last),
-        .arp_bytes(arp_bytes),
+        .arp_bytes(arp_bytes), .arp_local(arp_local),
         .icmp_valid(icmp_valid), .icmp_ready(icmp_ready), .icmp_data(icmp_data), .icmp_last(icmp_last),
         .icmp_bytes(icmp_bytes),
+        .tx_valid(out_valid), .tx_ready(out_ready), .tx_data(out_data), .tx_last(out_last), .tx_bytes(out_bytes),
+        .tx_local(out_local), .busy(arb_busy)
+    );
+
+    nk_net_loop #(.W(W), .NVF(NVF), .LOOP_LOG2(LOOP_LOG2)) loop (
+        .clk(clk), .rst(rst), .cfg_en(cfg_en), .cfg_mac(cfg_mac),
+        .s_valid(out_valid), .s_ready(out_ready), .s_data(out_data), .s_last(out_last), .s_bytes(out_bytes),
+        .s_local(out_local),
         .tx_valid(tx_valid), .tx_ready(tx_ready), .tx_data(tx_data), .tx_last(tx_last), .tx_bytes(tx_bytes),
-        .stat_tx_frames(stat_tx_frames), .stat_tx_bytes_inc(stat_tx_bytes_inc),
-        .busy(arb_busy)
+        .l_valid(lp_valid), .l_ready(lp_ready), .l_data(lp_data), .l_last(lp_last), .l_bytes(lp_bytes),
+        .stat_tx_frames(stat_tx_frames), .stat_tx_bytes_inc(stat_tx_bytes_inc), .stat_loop(stat_loop_frames),
+        .stat_loop_bytes(stat_loop_bytes_inc), .stat_loop_drop(stat_loop_drops), .busy(loop_busy)
     );
 
     // A request that arp cannot take yet is work pending; whoever offers it may have nothing else to do.
-    assign busy = rx_busy || arp_busy || neigh_busy || icmp_busy || tcp_busy || arb_busy || arp_req_valid;
+    assign busy = rx_busy || arp_busy || neigh_busy || icmp_busy || tcp_busy || arb_busy || loop_busy || arp_req_valid;
 
 endmodule
 

@@ -37,12 +37,13 @@ module nk_net_judge #(
     input  wire [NVF*32-1:0] cfg_ip,
     input  wire [NVF*16-1:0] cfg_mtu,
 
-    // A frame, clock 1: its first bytes (those beyond its end are rubbish) and how many it has. Three clocks
-    // later its sum, as nk_net_sum gives it.
+    // A frame, clock 1: its first bytes (those beyond its end are rubbish), how many it has, and whether it comes from
+    // this card. Three clocks later its sum, as nk_net_sum gives it.
     input  wire              f_valid,
     input  wire [1071:0]     f_hdr,
     input  wire [15:0]       f_bytes,
     input  wire [17:0]       f_sum,
+    input  wire              f_local,
 
     // The verdict, clock 5; NK_NV_* of nk_net_verdict.vh.
     output wire              j_valid,
@@ -136,6 +137,7 @@ module nk_net_judge #(
 
     reg         mac_hit_2_reg;
     reg [7:0]   vf_2_reg;
+    reg         local_2_reg;
     reg [31:0]  vf_ip_2_reg;
     reg [15:0]  vf_mtu_2_reg;
     reg         arp_hit_2_reg;
@@ -165,6 +167,7 @@ module nk_net_judge #(
     always @(posedge clk) if (f_valid) begin
         hdr_2_reg     <= f_hdr[303:0];
         bytes_2_reg   <= f_bytes;
+        local_2_reg   <= f_local;
         l4_len_2_reg  <= ip_len - {10'd0, ip_ihl, 2'b00};
         mac_hit_2_reg <= 1'b0;
         // The last assignment holds: of two VFs with one address the lower one is served.
@@ -269,9 +272,9 @@ module nk_net_judge #(
         len_bad_3_reg  <= ip_len_2 < {10'd0, ip_hlen_2};
         size_bad_3_reg <= {1'b0, bytes_2_reg} < end_2 || ip_len_2 > vf_mtu_2_reg
                        || ({1'b0, bytes_2_reg} > {1'b0, vf_mtu_2_reg} + 17'd14 && bytes_2_reg > 16'd60);
-        // A sender of 0.0.0.0, multicast and above, or with the VF's own address: nobody to talk to.
+        // A sender of 0.0.0.0, multicast and above, or on the wire with the VF's own address: nobody to talk to.
         addr_bad_3_reg <= ip_dst_2 != vf_ip_2_reg || ip_src_2 == 32'd0 || ip_src_2[31:29] == 3'b111
-                       || ip_src_2 == vf_ip_2_reg || eth_src_2[40];
+                       || (ip_src_2 == vf_ip_2_reg && !local_2_reg) || eth_src_2[40];
         frag_3_reg     <= ip_frag_2 != 14'd0;
         is_tcp_3_reg   <= ip_proto_2 == 8'd6;
         is_icmp_3_reg  <= ip_proto_2 == 8'd1;

@@ -27,12 +27,13 @@ module nk_net_rx #(
     input  wire              clk,
     input  wire              rst,
 
-    // Frames from the MAC.
+    // Frames, and whether they come from this card (nk_net_loop).
     input  wire              rx_valid,
     output wire              rx_ready,
     input  wire [W-1:0]      rx_data,
     input  wire              rx_last,
     input  wire [LW:0]       rx_bytes,
+    input  wire              rx_local,
 
     // Addresses of the VFs.
     input  wire [NVF-1:0]    cfg_en,
@@ -173,6 +174,7 @@ module nk_net_rx #(
     reg [HBEATS*W-1:0]   hdr_reg;
     reg                  ended_reg;
     reg [15:0]           ended_bytes_reg;
+    reg                  local_reg;
 
     assign rx_ready = rx_ready_reg;
 
@@ -204,6 +206,7 @@ module nk_net_rx #(
             bytes_reg         <= bytes_next;
             past_reg          <= {1'b0, bytes_next} - 17'd14;
             ended_bytes_reg   <= bytes_next;
+            local_reg         <= rx_local;
             stat_rx_bytes_inc <= bytes_next;
             over_reg          <= bytes_next > FRAME_MAX;
         end
@@ -279,7 +282,7 @@ module nk_net_rx #(
     nk_net_judge #(.NVF(NVF), .LW(LW)) judge (
         .clk(clk), .rst(rst),
         .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip), .cfg_mtu(cfg_mtu),
-        .f_valid(ended_reg), .f_hdr(hdr_reg[1071:0]), .f_bytes(ended_bytes_reg), .f_sum(sum),
+        .f_valid(ended_reg), .f_hdr(hdr_reg[1071:0]), .f_bytes(ended_bytes_reg), .f_sum(sum), .f_local(local_reg),
         .j_valid(valid), .j_verdict(verdict),
         .j_vf(vf), .j_smac(smac), .j_rip(rip), .j_ecn(ecn), .j_l4(l4), .j_len(len),
         .j_lane(lane), .j_first(first), .j_stop(stop),

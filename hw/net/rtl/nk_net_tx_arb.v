@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purpose: merges the frame streams of TCP, ARP and ICMP into the one that goes to the MAC, frame by frame, in turn.
+// Purpose: merges the frame streams of TCP, ARP and ICMP into one, frame by frame, in turn.
 
 `default_nettype none
 
@@ -25,6 +25,7 @@ module nk_net_tx_arb #(
     input  wire [W-1:0] arp_data,
     input  wire         arp_last,
     input  wire [LW:0]  arp_bytes,
+    input  wire         arp_local,
 
     // Echo replies.
     input  wire         icmp_valid,
@@ -33,16 +34,13 @@ module nk_net_tx_arb #(
     input  wire         icmp_last,
     input  wire [LW:0]  icmp_bytes,
 
-    // To the MAC.
+    // To nk_net_loop, and `arp_local` of the frame.
     output wire         tx_valid,
     input  wire         tx_ready,
     output wire [W-1:0] tx_data,
     output wire         tx_last,
     output wire [LW:0]  tx_bytes,
-
-    // Counter pulse: a frame went to the wire, of so many bytes.
-    output reg          stat_tx_frames,
-    output reg  [15:0]  stat_tx_bytes_inc,
+    output wire         tx_local,
 
     // A frame is on its way.
     output wire         busy
@@ -89,29 +87,13 @@ module nk_net_tx_arb #(
             locked_reg <= 1'b0;
     end
 
-    nk_skid #(.W(W + LW + 2)) skid (
+    nk_skid #(.W(W + LW + 3)) skid (
         .clk(clk), .rst(rst),
-        .s_data({data, last, bytes}), .s_valid(chosen && valid), .s_ready(out_ready),
-        .m_data({tx_data, tx_last, tx_bytes}), .m_valid(tx_valid), .m_ready(tx_ready)
+        .s_data({data, last, bytes, source == 2'd1 && arp_local}), .s_valid(chosen && valid), .s_ready(out_ready),
+        .m_data({tx_data, tx_last, tx_bytes, tx_local}), .m_valid(tx_valid), .m_ready(tx_ready)
     );
 
-    // Counted where the MAC takes it.
-    reg  [15:0] length_reg;
-    wire        out_fire    = tx_valid && tx_ready;
-    wire [15:0] length_next = length_reg + {{15-LW{1'b0}}, tx_bytes};
-    always @(posedge clk) begin
-        stat_tx_frames <= out_fire && tx_last;
-        if (out_fire) begin
-            length_reg        <= tx_last ? 16'd0 : length_next;
-            stat_tx_bytes_inc <= length_next;
-        end
-        if (rst) begin
-            length_reg     <= 16'd0;
-            stat_tx_frames <= 1'b0;
-        end
-    end
-
-    assign busy = tx_valid || locked_reg || stat_tx_frames;
+    assign busy = tx_valid || locked_reg;
 
 endmodule
 
