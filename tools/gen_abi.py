@@ -34,7 +34,13 @@ OUTPUTS = {
 }
 
 # Arrays of register files get a name of their own for what lies within one element.
-ELEMENT_PREFIX = {"nk_vf.QS": "QS", "nk_vf.DB": "DB", "nk_pf.VF": "VFE", "nk_pf.NSM": "NSM"}
+ELEMENT_PREFIX = {
+    "nk_vf.QS": "QS",
+    "nk_vf.DB": "DB",
+    "nk_pf.VF": "VFE",
+    "nk_pf.NSM": "NSM",
+    "nk_pf.VF_STATS": "VFC",
+}
 
 
 class AbiError(Exception):
@@ -179,7 +185,7 @@ def load_abi() -> dict[str, Any]:
         ("congestion_controls", "value"),
     ):
         _check_unique(key, abi[key], number)
-    for key in ("global", "vf"):
+    for key in ("global", "vf", "queue_set"):
         _check_unique(f"counters.{key}", abi["counters"][key], "index")
         abi["counters"][key + "_count"] = 1 + max(c["index"] for c in abi["counters"][key])
     queues = {q["name"] for q in abi["queues"]}

@@ -22,9 +22,9 @@
 
 NK_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the ABI is little-endian");
 
-#define NK_ABI_VERSION 0x00000001u
+#define NK_ABI_VERSION 0x00000002u
 #define NK_ABI_MAJOR 0u
-#define NK_ABI_MINOR 1u
+#define NK_ABI_MINOR 2u
 #define NK_MAGIC 0x57484b4eu
 
 /* ---- NQE ---- */
@@ -104,7 +104,7 @@ enum nk_op {
 	NK_OP_ACCEPT = 0x05,
 	/* no more sends: FIN after all data in the TX ring */
 	NK_OP_SHUTDOWN = 0x06,
-	/* the tenant is done with the socket: graceful close; CLOSED follows once the card will not touch socket or rings again. A listener closes at once, with CLOSED for each of its unused credits */
+	/* the tenant is done with the socket: graceful close; CLOSED follows once the card will not touch socket or rings again. With bytes received and not yet announced it acts as ABORT (RFC 9293, 3.10.4); a tenant that has announced bytes unread uses ABORT itself. A listener closes at once, with CLOSED for each of its unused credits */
 	NK_OP_CLOSE = 0x07,
 	/* as CLOSE, but with RST and at once; also ends TIME_WAIT early */
 	NK_OP_ABORT = 0x08,
@@ -315,7 +315,16 @@ enum nk_congestion_control {
 #define NK_VFCNT_FLOWS_CLOSED 12
 #define NK_VFCNT_ACCEPT_DROPS 13
 #define NK_VFCNT_IRQS 14
-#define NK_VFCNT_COUNT 15
+#define NK_VFCNT_TX_THROTTLED_US 15
+#define NK_VFCNT_COUNT 16
+#define NK_QSCNT_JOBS 0
+#define NK_QSCNT_SENDS 1
+#define NK_QSCNT_COMPLETIONS 2
+#define NK_QSCNT_EVENTS 3
+#define NK_QSCNT_ERRORS 4
+#define NK_QSCNT_IRQS 5
+#define NK_QSCNT_DOORBELL_ERRORS 6
+#define NK_QSCNT_COUNT 7
 
 /* ---- VF BAR0: byte offsets ---- */
 #define NK_VF_MAGIC_ADDR 0x00000u
@@ -397,6 +406,21 @@ enum nk_congestion_control {
 #define NK_PF_FLOWS_IN_USE_ADDR 0x00020u
 #define NK_PF_HASH_IN_USE_ADDR 0x00024u
 #define NK_PF_NOW_US_ADDR 0x00028u
+#define NK_PF_FEATURES_ADDR 0x0002cu
+#define NK_PF_FEATURES_TX_RATES_LSB 0
+#define NK_PF_FEATURES_TX_RATES_W 1
+#define NK_PF_FEATURES_RX_RATE_LSB 1
+#define NK_PF_FEATURES_RX_RATE_W 1
+#define NK_PF_FEATURES_NQE_RATE_LSB 2
+#define NK_PF_FEATURES_NQE_RATE_W 1
+#define NK_PF_FEATURES_VM_SHARE_LSB 3
+#define NK_PF_FEATURES_VM_SHARE_W 1
+#define NK_PF_FEATURES_LIMITS_LSB 4
+#define NK_PF_FEATURES_LIMITS_W 1
+#define NK_PF_FEATURES_VLAN_LSB 5
+#define NK_PF_FEATURES_VLAN_W 1
+#define NK_PF_FEATURES_VXLAN_LSB 6
+#define NK_PF_FEATURES_VXLAN_W 1
 #define NK_PF_RTO_MIN_US_ADDR 0x00080u
 #define NK_PF_RTO_MIN_US_RESET 200000u
 #define NK_PF_RTO_INIT_US_ADDR 0x00084u
@@ -436,21 +460,41 @@ enum nk_congestion_control {
 #define NK_PF_NEIGH_MAC_HI_VALUE_W 16
 #define NK_PF_NEIGH_MAC_HI_VALID_LSB 31
 #define NK_PF_NEIGH_MAC_HI_VALID_W 1
+#define NK_PF_VTEP_IP_ADDR 0x000e0u
+#define NK_PF_VTEP_NETMASK_ADDR 0x000e4u
+#define NK_PF_VTEP_GATEWAY_ADDR 0x000e8u
+#define NK_PF_VTEP_MAC_LO_ADDR 0x000ecu
+#define NK_PF_VTEP_MAC_HI_ADDR 0x000f0u
+#define NK_PF_VTEP_MAC_HI_VALUE_LSB 0
+#define NK_PF_VTEP_MAC_HI_VALUE_W 16
+#define NK_PF_VXLAN_PORT_ADDR 0x000f4u
+#define NK_PF_VXLAN_PORT_VALUE_LSB 0
+#define NK_PF_VXLAN_PORT_VALUE_W 16
+#define NK_PF_VXLAN_PORT_RESET 4789u
+#define NK_PF_QSTAT_SELECT_ADDR 0x000f8u
+#define NK_PF_QSTAT_SELECT_VF_LSB 0
+#define NK_PF_QSTAT_SELECT_VF_W 8
+#define NK_PF_QSTAT_SELECT_QUEUE_SET_LSB 8
+#define NK_PF_QSTAT_SELECT_QUEUE_SET_W 4
+#define NK_PF_QSTAT_SELECT_INDEX_LSB 16
+#define NK_PF_QSTAT_SELECT_INDEX_W 4
+#define NK_PF_QSTAT_LO_ADDR 0x000fcu
+#define NK_PF_QSTAT_HI_ADDR 0x00100u
 #define NK_PF_STATS_ADDR 0x01000u
 #define NK_PF_STATS_STRIDE 4u
 #define NK_PF_STATS_COUNT 128u
 #define NK_PF_NQE_STATS_ADDR 0x01400u
 #define NK_PF_NQE_STATS_STRIDE 4u
 #define NK_PF_NQE_STATS_COUNT 128u
-#define NK_PF_VF_STATS_ADDR 0x08000u
-#define NK_PF_VF_STATS_STRIDE 4u
-#define NK_PF_VF_STATS_COUNT 2048u
 #define NK_PF_NSM_BASE 0x02000u
 #define NK_PF_NSM_STRIDE 0x10u
 #define NK_PF_NSM_COUNT 8u
 #define NK_PF_VF_BASE 0x04000u
-#define NK_PF_VF_STRIDE 0x40u
-#define NK_PF_VF_COUNT 64u
+#define NK_PF_VF_STRIDE 0x80u
+#define NK_PF_VF_COUNT 252u
+#define NK_PF_VF_STATS_BASE 0x10000u
+#define NK_PF_VF_STATS_STRIDE 0x100u
+#define NK_PF_VF_STATS_COUNT 252u
 
 /* ---- NK_QS: byte offsets within one element of the array ---- */
 #define NK_QS_JOB_BASE_OFS 0x00u
@@ -535,6 +579,52 @@ enum nk_congestion_control {
 #define NK_VFE_NSM_OFS 0x28u
 #define NK_VFE_NSM_PROFILE_LSB 0
 #define NK_VFE_NSM_PROFILE_W 3
+#define NK_VFE_SHARE_OFS 0x2cu
+#define NK_VFE_SHARE_WEIGHT_LSB 0
+#define NK_VFE_SHARE_WEIGHT_W 8
+#define NK_VFE_SHARE_VM_SHARE_LSB 8
+#define NK_VFE_SHARE_VM_SHARE_W 1
+#define NK_VFE_SHARE_RESET 1u
+#define NK_VFE_MAX_TX_RATE_OFS 0x30u
+#define NK_VFE_MAX_TX_RATE_RATE_LSB 0
+#define NK_VFE_MAX_TX_RATE_RATE_W 20
+#define NK_VFE_MIN_TX_RATE_OFS 0x34u
+#define NK_VFE_MIN_TX_RATE_RATE_LSB 0
+#define NK_VFE_MIN_TX_RATE_RATE_W 20
+#define NK_VFE_MAX_RX_RATE_OFS 0x38u
+#define NK_VFE_MAX_RX_RATE_RATE_LSB 0
+#define NK_VFE_MAX_RX_RATE_RATE_W 20
+#define NK_VFE_NQE_RATE_OFS 0x3cu
+#define NK_VFE_BURST_OFS 0x40u
+#define NK_VFE_BURST_TX_LSB 0
+#define NK_VFE_BURST_TX_W 16
+#define NK_VFE_BURST_RX_LSB 16
+#define NK_VFE_BURST_RX_W 16
+#define NK_VFE_BURST_RESET 4194368u
+#define NK_VFE_LIMITS_OFS 0x44u
+#define NK_VFE_LIMITS_LISTENERS_LSB 0
+#define NK_VFE_LIMITS_LISTENERS_W 16
+#define NK_VFE_LIMITS_NEIGHBOURS_LSB 16
+#define NK_VFE_LIMITS_NEIGHBOURS_W 16
+#define NK_VFE_LIMITS_RESET 4294967295u
+#define NK_VFE_VLAN_OFS 0x48u
+#define NK_VFE_VLAN_ID_LSB 0
+#define NK_VFE_VLAN_ID_W 12
+#define NK_VFE_VLAN_PCP_LSB 12
+#define NK_VFE_VLAN_PCP_W 3
+#define NK_VFE_VLAN_ENABLE_LSB 16
+#define NK_VFE_VLAN_ENABLE_W 1
+#define NK_VFE_VNI_OFS 0x4cu
+#define NK_VFE_VNI_VNI_LSB 0
+#define NK_VFE_VNI_VNI_W 24
+#define NK_VFE_VNI_ENABLE_LSB 31
+#define NK_VFE_VNI_ENABLE_W 1
+#define NK_VFE_VXLAN_REMOTE_OFS 0x50u
+
+/* ---- NK_VFC: byte offsets within one element of the array ---- */
+#define NK_VFC_COUNTER_OFS 0x00u
+#define NK_VFC_COUNTER_STRIDE 4u
+#define NK_VFC_COUNTER_COUNT 64u
 
 /* ---- parts of NQE fields ---- */
 /* op_data: remote_ip | remote_port << 32 | local_port << 48 (ip as a number: 10.0.0.1 = 0x0a000001) */

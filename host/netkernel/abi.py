@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 ABI_MAJOR: Final = 0
-ABI_MINOR: Final = 1
-ABI_VERSION: Final = 0x00000001
+ABI_MINOR: Final = 2
+ABI_VERSION: Final = 0x00000002
 MAGIC: Final = 0x57484b4e
 
 
@@ -29,7 +29,7 @@ class Op(IntEnum):
     CONNECT = 0x04  # IDLE socket opens actively; op_data: addr. CONNECTED, RESET or TIMEOUT follows
     ACCEPT = 0x05  # accept credit: socket = listener, op_data[31:0] = an IDLE socket that takes the next SYN. ACCEPTED (or CLOSED) follows on that socket
     SHUTDOWN = 0x06  # no more sends: FIN after all data in the TX ring
-    CLOSE = 0x07  # the tenant is done with the socket: graceful close; CLOSED follows once the card will not touch socket or rings again. A listener closes at once, with CLOSED for each of its unused credits
+    CLOSE = 0x07  # the tenant is done with the socket: graceful close; CLOSED follows once the card will not touch socket or rings again. With bytes received and not yet announced it acts as ABORT (RFC 9293, 3.10.4); a tenant that has announced bytes unread uses ABORT itself. A listener closes at once, with CLOSED for each of its unused credits
     ABORT = 0x08  # as CLOSE, but with RST and at once; also ends TIME_WAIT early
     SETOPT = 0x09  # socket option on a socket that is not FREE (an accept credit too): op_data[7:0] = option (see options), op_data[63:32] = value; accepted sockets keep what was set on them
     INFO = 0x0a  # completion carries op_data = srtt_us | cwnd << 32, data_ptr = rttvar_us | ssthresh << 32, size = total retransmissions(15:0) | state(19:16) | mss(31:20 in units of 4 bytes)
@@ -314,6 +314,16 @@ VF_COUNTERS: Final[dict[str, int]] = {
     "flows_closed": 12,
     "accept_drops": 13,  # SYNs dropped for want of a credit
     "irqs": 14,
+    "tx_throttled_us": 15,  # microseconds in which data waited for the largest transmit rate
+}
+QS_COUNTERS: Final[dict[str, int]] = {
+    "jobs": 0,  # NQEs read from the job ring
+    "sends": 1,  # NQEs read from the send ring
+    "completions": 2,  # NQEs written to the completion ring
+    "events": 3,  # NQEs written to the receive ring
+    "errors": 4,  # completions with a status other than OK
+    "irqs": 5,
+    "doorbell_errors": 6,  # doorbells beyond their ring or of a set that is off, ignored
 }
 
 
@@ -379,6 +389,14 @@ class PF:
     FLOWS_IN_USE: Final = 0x00020  # Sockets in use, all VFs
     HASH_IN_USE: Final = 0x00024  # Hash entries in use
     NOW_US: Final = 0x00028  # Card time, microseconds
+    FEATURES: Final = 0x0002c  # Features
+    FEATURES_TX_RATES: Final = Field(0, 1)  # MAX_TX_RATE, MIN_TX_RATE, SHARE.weight, BURST.tx
+    FEATURES_RX_RATE: Final = Field(1, 1)  # MAX_RX_RATE, BURST.rx
+    FEATURES_NQE_RATE: Final = Field(2, 1)  # NQE_RATE
+    FEATURES_VM_SHARE: Final = Field(3, 1)  # SHARE.vm_share
+    FEATURES_LIMITS: Final = Field(4, 1)  # LIMITS
+    FEATURES_VLAN: Final = Field(5, 1)  # VLAN
+    FEATURES_VXLAN: Final = Field(6, 1)  # VNI, VXLAN_REMOTE and the card's VTEP
     RTO_MIN_US: Final = 0x00080  # Smallest RTO, microseconds
     RTO_INIT_US: Final = 0x00084  # First RTO, microseconds
     RTO_MAX_US: Final = 0x00088  # Largest RTO, microseconds
@@ -402,21 +420,35 @@ class PF:
     NEIGH_MAC_HI: Final = 0x000cc  # Neighbour: MAC, high
     NEIGH_MAC_HI_VALUE: Final = Field(0, 16)
     NEIGH_MAC_HI_VALID: Final = Field(31, 1)  # entry is valid
+    VTEP_IP: Final = 0x000e0  # VTEP: IPv4
+    VTEP_NETMASK: Final = 0x000e4  # VTEP: netmask
+    VTEP_GATEWAY: Final = 0x000e8  # VTEP: gateway
+    VTEP_MAC_LO: Final = 0x000ec  # VTEP: MAC, octets 2 to 5
+    VTEP_MAC_HI: Final = 0x000f0  # VTEP: MAC, octets 0 and 1
+    VTEP_MAC_HI_VALUE: Final = Field(0, 16)
+    VXLAN_PORT: Final = 0x000f4  # VXLAN: UDP port
+    VXLAN_PORT_VALUE: Final = Field(0, 16)
+    QSTAT_SELECT: Final = 0x000f8  # Counters of queue sets: which
+    QSTAT_SELECT_VF: Final = Field(0, 8)
+    QSTAT_SELECT_QUEUE_SET: Final = Field(8, 4)
+    QSTAT_SELECT_INDEX: Final = Field(16, 4)
+    QSTAT_LO: Final = 0x000fc  # Counters of queue sets: low word
+    QSTAT_HI: Final = 0x00100  # Counters of queue sets: high word
     STATS: Final = 0x01000  # Global counters
     STATS_STRIDE: Final = 4
     STATS_COUNT: Final = 128
     NQE_STATS: Final = 0x01400  # NQEs by opcode
     NQE_STATS_STRIDE: Final = 4
     NQE_STATS_COUNT: Final = 128
-    VF_STATS: Final = 0x08000  # Counters of the VFs
-    VF_STATS_STRIDE: Final = 4
-    VF_STATS_COUNT: Final = 2048
     NSM_BASE: Final = 0x02000
     NSM_STRIDE: Final = 0x10
     NSM_COUNT: Final = 8
     VF_BASE: Final = 0x04000
-    VF_STRIDE: Final = 0x40
-    VF_COUNT: Final = 64
+    VF_STRIDE: Final = 0x80
+    VF_COUNT: Final = 252
+    VF_STATS_BASE: Final = 0x10000
+    VF_STATS_STRIDE: Final = 0x100
+    VF_STATS_COUNT: Final = 252
 
 
 class QS:
@@ -489,6 +521,38 @@ class VFE:
     STATUS_SOCKETS: Final = Field(16, 16)  # sockets that are not FREE
     NSM: Final = 0x28  # NSM profile
     NSM_PROFILE: Final = Field(0, 3)
+    SHARE: Final = 0x2c  # Share
+    SHARE_WEIGHT: Final = Field(0, 8)  # weight of the VF in transmit and in NQE fetch; 0 counts as 1
+    SHARE_VM_SHARE: Final = Field(8, 1)  # the flows of this VF share one congestion window
+    MAX_TX_RATE: Final = 0x30  # Largest transmit rate
+    MAX_TX_RATE_RATE: Final = Field(0, 20)
+    MIN_TX_RATE: Final = 0x34  # Guaranteed transmit rate
+    MIN_TX_RATE_RATE: Final = Field(0, 20)
+    MAX_RX_RATE: Final = 0x38  # Largest receive rate
+    MAX_RX_RATE_RATE: Final = Field(0, 20)
+    NQE_RATE: Final = 0x3c  # Largest NQE rate
+    BURST: Final = 0x40  # Bursts
+    BURST_TX: Final = Field(0, 16)
+    BURST_RX: Final = Field(16, 16)
+    LIMITS: Final = 0x44  # Limits
+    LIMITS_LISTENERS: Final = Field(0, 16)  # listeners of the VF
+    LIMITS_NEIGHBOURS: Final = Field(16, 16)  # neighbour entries of the VF
+    VLAN: Final = 0x48
+    VLAN_ID: Final = Field(0, 12)
+    VLAN_PCP: Final = Field(12, 3)  # priority
+    VLAN_ENABLE: Final = Field(16, 1)
+    VNI: Final = 0x4c  # VXLAN network
+    VNI_VNI: Final = Field(0, 24)
+    VNI_ENABLE: Final = Field(31, 1)
+    VXLAN_REMOTE: Final = 0x50  # VXLAN default peer
+
+
+class VFC:
+    """Byte offsets and fields within one element of the array."""
+
+    COUNTER: Final = 0x00  # Counter
+    COUNTER_STRIDE: Final = 4
+    COUNTER_COUNT: Final = 64
 
 
 # ---- reset values of what software may write ----
@@ -510,6 +574,13 @@ PF_RESET: Final[dict[str, int]] = {
     "INITIAL_CWND": 10,
     "HASH_KEY": 0,
     "NEIGH_INDEX": 0,
+    "VTEP_IP": 0,
+    "VTEP_NETMASK": 0,
+    "VTEP_GATEWAY": 0,
+    "VTEP_MAC_LO": 0,
+    "VTEP_MAC_HI": 0,
+    "VXLAN_PORT": 4789,
+    "QSTAT_SELECT": 0,
 }
 QS_RESET: Final[dict[str, int]] = {
     "JOB_BASE": 0,
@@ -544,4 +615,16 @@ VFE_RESET: Final[dict[str, int]] = {
     "SOCKET_COUNT": 0,
     "MTU": 1500,
     "NSM": 0,
+    "SHARE": 1,
+    "MAX_TX_RATE": 0,
+    "MIN_TX_RATE": 0,
+    "MAX_RX_RATE": 0,
+    "NQE_RATE": 0,
+    "BURST": 4194368,
+    "LIMITS": 4294967295,
+    "VLAN": 0,
+    "VNI": 0,
+    "VXLAN_REMOTE": 0,
+}
+VFC_RESET: Final[dict[str, int]] = {
 }

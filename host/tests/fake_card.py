@@ -189,6 +189,19 @@ class Function:
         return answer + (value.to_bytes(count, "little") if cmd == READ else b"")
 
 
+_ENTRY_RESET = {getattr(abi.VFE, name): value for name, value in abi.VFE_RESET.items()}
+# What may be written while the VF is on, and the bits that there are.
+_LIVE = {
+    abi.VFE.SHARE: 0x1FF,
+    abi.VFE.MAX_TX_RATE: 0xF_FFFF,
+    abi.VFE.MIN_TX_RATE: 0xF_FFFF,
+    abi.VFE.MAX_RX_RATE: 0xF_FFFF,
+    abi.VFE.NQE_RATE: 0xFFFF_FFFF,
+    abi.VFE.BURST: 0xFFFF_FFFF,
+    abi.VFE.LIMITS: 0xFFFF_FFFF,
+}
+
+
 class FakeCard:
     """All functions of a card, and what they share."""
 
@@ -204,9 +217,13 @@ class FakeCard:
         self.reset_looks = 3
         self.leak_sockets = 0
         self.refuse_enable = False
+        self.frozen = False  # entries of the VF table do not change
         self.vfs = [Vf() for _ in range(nvf)]
         self.memory: dict[int, int] = {}
-        self.pf_regs: dict[int, int] = {}
+        self.pf_regs: dict[int, int] = {abi.PF.FEATURES: 0x7F}
+        # Counters of queue sets by (VF, queue set, index), and the one that was selected.
+        self.queue_sets: dict[tuple[int, int, int], int] = {}
+        self.qstat = 0
         self.bar_fd = os.memfd_create("bar0", os.MFD_CLOEXEC)
         os.ftruncate(self.bar_fd, abi.Lim.BAR0_SIZE)
         self.pf = Function(self, 0, rundir / "pf.sock" if rundir else None)
@@ -308,9 +325,11 @@ class FakeCard:
                 return int(vf.on)
             if register == abi.VFE.STATUS:
                 return int(vf.enabled) | self._resetting(vf) << 1 | vf.sockets << 16
-            return vf.entry.get(register, abi.VFE_RESET["MTU"] if register == abi.VFE.MTU else 0)
+            return vf.entry.get(register, _ENTRY_RESET.get(register, 0))
         if (register := self._nsm_register(address)) is not None:
             return self.pf_regs.get(address, abi.NSM_RESET[register])
+        if address in (abi.PF.QSTAT_LO, abi.PF.QSTAT_HI):
+            return self.qstat >> 32 * (address == abi.PF.QSTAT_HI) & 0xFFFF_FFFF
         for name, value in abi.PF_RESET.items():
             if address == getattr(abi.PF, name):
                 return self.pf_regs.get(address, value)
@@ -330,6 +349,9 @@ class FakeCard:
             value &= 0x00FF_1F0F
         if not abi.PF.VF_BASE <= address < abi.PF.VF_BASE + abi.PF.VF_STRIDE * len(self.vfs):
             self.pf_regs[address] = value
+            if address == abi.PF.QSTAT_SELECT:
+                key = (value & 0xFF, value >> 8 & 0xF, value >> 16 & 0xF)
+                self.qstat = self.queue_sets.get(key, 0)
             return
         n, register = divmod(address - abi.PF.VF_BASE, abi.PF.VF_STRIDE)
         vf = self.vfs[n]
@@ -338,5 +360,7 @@ class FakeCard:
             was, vf.on = vf.on, bool(value & 1) and end <= self.flows
             if was and not vf.on:
                 self._vf_ctrl(vf, 0)
-        elif not vf.on or register == abi.VFE.NSM:
-            vf.entry[register] = value
+        elif self.frozen:
+            return
+        elif not vf.on or register == abi.VFE.NSM or register in _LIVE:
+            vf.entry[register] = value & _LIVE.get(register, 0xFFFF_FFFF)

@@ -49,11 +49,13 @@ COMMANDS = [
     ["nsm", "assign"],
     ["nsm", "params"],
     ["stats"],
+    ["top"],
     ["run"],
     ["exit-codes"],
     ["vf", "list"],
     ["vf", "create"],
     ["vf", "set"],
+    ["vf", "show"],
     ["vf", "delete"],
     ["twin", "start"],
     ["twin", "stop"],
@@ -105,6 +107,86 @@ def test_vf_commands(nk_hw: Run, card: FakeCard) -> None:
     assert json.loads(nk_hw("vf", "list", "--json")[1])["vfs"][0]["mtu"] == 1400
     assert nk_hw("vf", "delete", "0")[0] == 0
     assert not card.vfs[0].on
+
+
+@pytest.mark.usefixtures("engine")
+def test_vf_shares(nk_hw: Run, card: FakeCard) -> None:
+    options = ["--max-tx-rate", "1000", "--min-tx-rate", "100", "--max-rx-rate", "2000"]
+    options += ["--nqe-rate", "50000", "--weight", "4", "--vm-share", "--burst-tx", "32"]
+    options += ["--burst-rx", "16", "--max-listeners", "8", "--max-neighbours", "9"]
+    code, _, err = nk_hw("vf", "create", "10.1.0.2/24", *options, "--vlan", "7", "--vlan-qos", "3")
+    assert code == 0, err
+    entry = card.vfs[0].entry
+    assert (entry[abi.VFE.MAX_TX_RATE], entry[abi.VFE.MIN_TX_RATE]) == (1000, 100)
+    assert (entry[abi.VFE.MAX_RX_RATE], entry[abi.VFE.NQE_RATE]) == (2000, 50000)
+    assert (entry[abi.VFE.SHARE], entry[abi.VFE.BURST]) == (0x104, 16 << 16 | 32)
+    assert (entry[abi.VFE.LIMITS], entry[abi.VFE.VLAN]) == (9 << 16 | 8, 0x13007)
+    lines = [line.split() for line in nk_hw("vf", "show", "0")[1].splitlines()]
+    for line in (["max_tx_rate", "1000"], ["weight", "4"], ["vlan", "7"], ["vm_share", "True"]):
+        assert line in lines
+    assert json.loads(nk_hw("vf", "show", "0", "--json")[1])["nqe_rate"] == 50000
+    out = nk_hw("vf", "list")[1]
+    assert "100..1000" in out and "vlan 7" in out
+    assert nk_hw("vf", "set", "0", "--max-tx-rate", "0", "--no-vm-share")[0] == 0
+    assert (entry[abi.VFE.MAX_TX_RATE], entry[abi.VFE.SHARE]) == (0, 4)
+    assert nk_hw("vf", "set", "0", "--vlan", "0", "--vlan-qos", "0", "--vxlan-vni", "77",
+                 "--vxlan-remote", "192.0.2.9")[0] == 0  # fmt: skip
+    assert (entry[abi.VFE.VLAN], entry[abi.VFE.VNI]) == (0, 1 << 31 | 77)
+    assert "vni 77" in nk_hw("vf", "list")[1]
+
+
+@pytest.mark.usefixtures("engine")
+def test_stats_rates_and_queue_sets(nk_hw: Run, card: FakeCard) -> None:
+    nk_hw("vf", "create", "10.1.0.2/24")
+    card.queue_sets[0, 1, abi.QS_COUNTERS["sends"]] = 77
+    assert "qs1" not in nk_hw("stats")[1]
+    assert ["vf0.qs1.sends", "77"] in [x.split() for x in nk_hw("stats", "-q")[1].splitlines()]
+    document = json.loads(nk_hw("stats", "--vf", "0", "-q", "--json")[1])
+    assert document["queue_sets"]["0"]["1"]["sends"] == 77
+    assert "rates" not in document
+    at = abi.PF.VF_STATS_BASE + 8 * abi.VF_COUNTERS["tx_bytes"]
+    step = count_up(card, at, 1000)
+    document = json.loads(nk_hw("stats", "--interval", "0.2", "--json")[1])
+    assert document["seconds"] >= 0.2
+    assert document["rates"]["vf0.rx_bytes"] == 0
+    reads = document["rates"]["vf0.tx_bytes"] * document["seconds"] / step
+    assert abs(reads - 1) < 0.01, "one step between two looks"
+    assert "PER SECOND" in nk_hw("stats", "--interval", "0.05")[1]
+
+
+def count_up(card: FakeCard, at: int, step: int) -> int:
+    """A counter that goes on with every look at it."""
+    real = card.pf_regs
+
+    class Counting(dict[int, int]):
+        def get(self, key: int, default: int = 0) -> int:  # type: ignore[override]
+            if key == at:
+                self[at] = super().get(at, 0) + step
+            return super().get(key, default)
+
+    card.pf_regs = Counting(real)
+    return step
+
+
+@pytest.mark.usefixtures("engine")
+def test_top(nk_hw: Run, card: FakeCard) -> None:
+    for n in range(3):
+        nk_hw("vf", "create", f"10.1.0.{n + 2}/24")
+    vf1 = abi.PF.VF_STATS_BASE + abi.PF.VF_STATS_STRIDE
+    count_up(card, vf1 + 8 * abi.VF_COUNTERS["tx_bytes"], 1_000_000)
+    code, out, _ = nk_hw("top", "--once", "--interval", "0.1")
+    assert code == 0
+    head, columns, *rows = out.splitlines()
+    assert "0 of 3 VFs lent" in head
+    assert "TX_MBPS*" in columns
+    assert [row.split()[0] for row in rows] == ["1", "0", "2"]
+    document = json.loads(nk_hw("top", "--once", "--interval", "0.1", "--json")[1])
+    first = document["vfs"][0]
+    assert first["vf"] == 1
+    assert first["tx_mbps"] == pytest.approx(8 / document["seconds"])
+    assert all(row["rx_mbps"] == 0 for row in document["vfs"])
+    by_vf = json.loads(nk_hw("top", "--once", "--interval", "0.1", "--sort", "VF", "--json")[1])
+    assert [row["vf"] for row in by_vf["vfs"]] == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("engine")
@@ -169,6 +251,29 @@ def test_nsm_commands(nk_hw: Run, card: FakeCard) -> None:
         (["vf", "create", "10.1.0.9/24", "--nsm", "?"], errors.BadRequest, "nsm: "),
         (["info", "card7"], errors.UnknownDevice, "card7"),
         (["stats", "--interval", "0"], errors.BadRequest, "--interval"),
+        (["top", "--interval", "-1"], errors.BadRequest, "--interval"),
+        (["top", "--sort", "size"], errors.BadRequest, "no column 'size'"),
+        (["vf", "show", "3"], errors.UnknownDevice, "VF 3 is not configured"),
+        (["vf", "set", "0", "--max-tx-rate", "1048576"], errors.BadRequest, "max_tx_rate: "),
+        (["vf", "set", "0", "--max-rx-rate", "-1"], errors.BadRequest, "max_rx_rate: "),
+        (["vf", "set", "0", "--nqe-rate", "4294967296"], errors.BadRequest, "nqe_rate: "),
+        (["vf", "set", "0", "--weight", "0"], errors.BadRequest, "weight: "),
+        (["vf", "set", "0", "--weight", "256"], errors.BadRequest, "weight: "),
+        (["vf", "set", "0", "--burst-tx", "1"], errors.BadRequest, "burst_tx: "),
+        (["vf", "set", "0", "--burst-rx", "65536"], errors.BadRequest, "burst_rx: "),
+        (["vf", "set", "0", "--max-listeners", "65536"], errors.BadRequest, "max_listeners: "),
+        (["vf", "set", "0", "--max-neighbours", "0"], errors.BadRequest, "max_neighbours: "),
+        (["vf", "set", "0", "--vlan", "4095"], errors.BadRequest, "vlan: "),
+        (["vf", "set", "0", "--vlan-qos", "8"], errors.BadRequest, "vlan_qos: "),
+        (["vf", "set", "0", "--vlan-qos", "1"], errors.BadRequest, "needs a vlan"),
+        (["vf", "set", "0", "--vxlan-vni", "16777216"], errors.BadRequest, "vxlan_vni: "),
+        (["vf", "set", "0", "--vxlan-remote", "224.0.0.1"], errors.BadRequest, "of a VTEP"),
+        (
+            ["vf", "set", "0", "--min-tx-rate", "5", "--max-tx-rate", "4"],
+            errors.BadRequest,
+            "great",
+        ),
+        (["coreengine", "start", "--metrics", "x"], errors.BadRequest, "[HOST:]PORT"),
         (["twin", "status"], errors.UnknownDevice, "no twin runs"),
         (["trace", "pcap"], errors.BadRequest, "--stop"),
         (["twin", "link", "--dir", "up"], errors.BadRequest, "rx, tx or both"),
@@ -194,7 +299,14 @@ def test_wrong_use_of_the_command_line(nk_hw: Run) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["vf", "list"], ["stats"], ["nsm", "list"], ["coreengine", "stop"], ["run", "--", "true"]],
+    [
+        ["vf", "list"],
+        ["stats"],
+        ["top", "--once"],
+        ["nsm", "list"],
+        ["coreengine", "stop"],
+        ["run", "--", "true"],
+    ],
 )
 def test_without_coreengine(nk_hw: Run, args: list[str]) -> None:
     code, _, err = nk_hw(*args)
@@ -221,7 +333,7 @@ def test_list_and_info(nk_hw: Run, card: FakeCard) -> None:
     card.version += 0x10000
     code, _, err = nk_hw("info")
     assert code == errors.AbiMismatch.exit_code
-    assert "ABI 1.1" in err
+    assert f"ABI 1.{abi.ABI_MINOR}" in err
     card.version -= 0x10000
 
 

@@ -196,13 +196,145 @@ def test_stats(card: FakeCard, running: Running) -> None:
     card.pf_regs[abi.PF.STATS + 8 * abi.COUNTERS["rx_frames"]] = 7
     card.pf_regs[abi.PF.STATS + 8 * abi.COUNTERS["rx_frames"] + 4] = 1
     card.pf_regs[abi.PF.NQE_STATS + 8 * abi.Op.SEND] = 9
-    card.pf_regs[abi.PF.VF_STATS + 8 * abi.VF_COUNTERS["tx_bytes"]] = 11
+    card.pf_regs[abi.PF.VF_STATS_BASE + 8 * abi.VF_COUNTERS["tx_bytes"]] = 11
     stats = sc.StatsResult.model_validate(running.ask(sc.StatsRequest()))
     assert stats.counters["rx_frames"] == (1 << 32) + 7
     assert stats.nqes["SEND"] == 9
     assert stats.vfs[0]["tx_bytes"] == 11
     with pytest.raises(UnknownDevice):
         running.ask(sc.StatsRequest(vf=3))
+
+
+# ---- shares, limits, networks ----
+
+SHARES: dict[str, int | bool] = {
+    "max_tx_rate": 10_000,
+    "min_tx_rate": 500,
+    "max_rx_rate": (1 << 20) - 1,
+    "nqe_rate": (1 << 32) - 1,
+    "weight": 255,
+    "vm_share": True,
+    "burst_tx": 128,
+    "burst_rx": 65535,
+    "max_listeners": 12,
+    "max_neighbours": 34,
+}
+WORDS = {
+    abi.VFE.MAX_TX_RATE: 10_000,
+    abi.VFE.MIN_TX_RATE: 500,
+    abi.VFE.MAX_RX_RATE: 0xFFFFF,
+    abi.VFE.NQE_RATE: 0xFFFF_FFFF,
+    abi.VFE.SHARE: 0x1FF,
+    abi.VFE.BURST: 0xFFFF_0080,
+    abi.VFE.LIMITS: 34 << 16 | 12,
+}
+
+
+def test_shares_of_a_new_vf(card: FakeCard, running: Running) -> None:
+    plain = create(running, "10.1.0.2/24")
+    assert plain["weight"] == 1
+    assert (plain["burst_tx"], plain["max_listeners"], plain["nqe_rate"]) == (64, 0xFFFF, 0)
+    made = create(running, "10.1.0.3/24", **SHARES)
+    assert {name: made[name] for name in SHARES} == SHARES
+    assert {reg: card.vfs[1].entry[reg] for reg in WORDS} == WORDS
+    assert card.vfs[0].entry[abi.VFE.LIMITS] == 0xFFFF_FFFF
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_shares_of_a_vf_in_use(card: FakeCard, running: Running, name: str) -> None:
+    create(running, "10.1.0.2/24", max_sockets=4)
+    with running.client() as client:
+        lease = client.lease(sc.LeaseRequest())
+        before = dict(card.vfs[0].entry)
+        config = sc.VfConfig.model_validate({name: SHARES[name]})
+        if name == "min_tx_rate":
+            client.request(sc.VfSet(vf=0, config=sc.VfConfig(max_tx_rate=10_000)))
+        changed = client.request(sc.VfSet(vf=0, config=config))
+        assert (changed["state"], changed[name]) == ("leased", SHARES[name])
+        assert card.vfs[0].enabled, "no restart"
+        assert card.vfs[0].resets == 0
+        others = set(before) - set(WORDS)
+        assert {r: before[r] for r in others} == {r: card.vfs[0].entry[r] for r in others}
+        with pytest.raises(Busy, match="leased"):
+            client.request(sc.VfSet(vf=0, config=sc.VfConfig(vlan=5)))
+        close(lease)
+
+
+def test_shares_outlive_coreengine(card: FakeCard, running: Running, rundir: Path) -> None:
+    """The card is the memory: another CoreEngine shows what the first one set."""
+    create(running, "10.1.0.2/24", **SHARES, vlan=100, vlan_qos=5)
+    running.stop()
+    again = Running(rundir)
+    row = again.vf(0)
+    assert {name: row[name] for name in SHARES} == SHARES
+    assert (row["vlan"], row["vlan_qos"], row["vxlan_vni"]) == (100, 5, 0)
+    again.stop()
+
+
+def test_networks(card: FakeCard, running: Running) -> None:
+    create(running, "10.1.0.2/24", vlan=4094, vlan_qos=7)
+    assert card.vfs[0].entry[abi.VFE.VLAN] == 1 << 16 | 7 << 12 | 4094
+    assert card.vfs[0].entry[abi.VFE.VNI] == 0
+    # The same address in another network is another station; in the same one it is not.
+    create(running, "10.1.0.2/24", vxlan_vni=0xFFFFFF, vxlan_remote="192.0.2.1")
+    assert card.vfs[1].entry[abi.VFE.VNI] == 1 << 31 | 0xFFFFFF
+    assert card.vfs[1].entry[abi.VFE.VXLAN_REMOTE] == 0xC0000201
+    create(running, "10.1.0.2/24")
+    for network in ({}, {"vlan": 4094}, {"vxlan_vni": 0xFFFFFF}):
+        with pytest.raises(PortInUse, match="address of VF"):
+            create(running, "10.1.0.2/24", **network)
+    with pytest.raises(PortInUse, match="address of VF 0"):
+        running.ask(sc.VfSet(vf=2, config=sc.VfConfig(vlan=4094)))
+    running.ask(sc.VfDelete(vf=2))
+    changed = running.ask(sc.VfSet(vf=0, config=sc.VfConfig(vlan=0)))
+    assert (changed["vlan"], changed["vlan_qos"]) == (0, 0)
+    assert card.vfs[0].entry[abi.VFE.VLAN] == 0
+    changed = running.ask(sc.VfSet(vf=1, config=sc.VfConfig(vxlan_vni=0, vlan=9)))
+    assert (changed["vxlan_vni"], changed["vxlan_remote"], changed["vlan"]) == (0, "0.0.0.0", 9)
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"min_tx_rate": 2, "max_tx_rate": 1}, "min_tx_rate 2 is greater than max_tx_rate 1"),
+        ({"vlan": 3, "vxlan_vni": 4}, "not in both"),
+        ({"vlan_qos": 3}, "vlan_qos needs a vlan"),
+        ({"vxlan_remote": "192.0.2.1"}, "vxlan_remote needs a vxlan_vni"),
+    ],
+)
+def test_settings_that_contradict(
+    card: FakeCard, running: Running, config: dict[str, object], text: str
+) -> None:
+    create(running, "10.1.0.2/24")
+    before = dict(card.vfs[0].entry)
+    for request in (
+        sc.VfSet(vf=0, config=sc.VfConfig.model_validate(config)),
+        sc.VfCreate(vf=1, config=sc.VfConfig.model_validate({"ip": "10.1.0.3/24", **config})),
+    ):
+        with pytest.raises(BadRequest, match=text):
+            running.ask(request)
+    assert card.vfs[0].entry == before
+    assert not card.vfs[1].on
+
+
+def test_settings_that_the_card_refuses(card: FakeCard, running: Running) -> None:
+    create(running, "10.1.0.2/24")
+    card.frozen = True
+    with pytest.raises(DeviceRefused, match="refused these settings"):
+        running.ask(sc.VfSet(vf=0, config=sc.VfConfig(weight=9)))
+    assert running.vf(0)["weight"] == 1
+
+
+def test_queue_set_counters(card: FakeCard, running: Running) -> None:
+    create(running, "10.1.0.2/24")
+    card.queue_sets[0, 1, abi.QS_COUNTERS["sends"]] = (1 << 40) + 5
+    card.queue_sets[0, 0, abi.QS_COUNTERS["irqs"]] = 7
+    stats = sc.StatsResult.model_validate(running.ask(sc.StatsRequest(queue_sets=True)))
+    assert set(stats.queue_sets) == {0}
+    assert set(stats.queue_sets[0]) == {0, 1}
+    assert stats.queue_sets[0][1]["sends"] == (1 << 40) + 5
+    assert stats.queue_sets[0][0] == {name: 7 * (name == "irqs") for name in abi.QS_COUNTERS}
+    assert sc.StatsResult.model_validate(running.ask(sc.StatsRequest())).queue_sets == {}
 
 
 # ---- leases ----
@@ -448,6 +580,7 @@ def test_shutdown_ends_leases(card: FakeCard, running: Running) -> None:
     close(holder.lease(sc.LeaseRequest()))
     assert running.ask(sc.ShutdownRequest()) == {}
     running.thread.join(5)
+    assert any(f"ends: process {os.getpid()} asked" in line for line in running.log)
     assert resting(card.vfs[0])
     with pytest.raises(CoreEngineNotRunning, match="your VF was taken back"):
         holder.request(sc.StatusRequest())
@@ -527,3 +660,16 @@ def test_layout(sockets: int, sets: int) -> None:
         at = offset + size
     assert at == made.size
     assert made.heap.bytes == sockets * (4096 + 32768)
+
+
+def test_settings_that_the_card_does_not_serve(card: FakeCard, rundir: Path) -> None:
+    """A setting without effect is refused, by name; what is as it was is no setting."""
+    card.pf_regs[abi.PF.FEATURES] = abi.PF.FEATURES_TX_RATES.put(1)
+    running = Running(rundir)
+    try:
+        create(running, "10.1.0.2/24", weight=3, max_tx_rate=100, vlan=0)
+        for name, value in {"max_rx_rate": 5, "nqe_rate": 5, "vm_share": True, "vlan": 5}.items():
+            with pytest.raises(BadRequest, match=f"{name}: not served by this card"):
+                running.ask(sc.VfSet(vf=0, config=sc.VfConfig.model_validate({name: value})))
+    finally:
+        running.stop()

@@ -96,8 +96,8 @@ def test_dma_and_interrupts(card: FakeCard, vf0: VfioUserDevice) -> None:
     ("magic", "version", "text"),
     [
         (0xDEADBEEF, abi.ABI_VERSION, "no NetKernel device"),
-        (abi.MAGIC, abi.ABI_VERSION + 0x10000, "ABI 1.1"),
-        (abi.MAGIC, abi.ABI_VERSION + 1, "ABI 0.2"),
+        (abi.MAGIC, abi.ABI_VERSION + 0x10000, f"ABI 1.{abi.ABI_MINOR}"),
+        (abi.MAGIC, abi.ABI_VERSION + 1, f"ABI 0.{abi.ABI_MINOR + 1}"),
     ],
 )
 def test_wrong_abi(card: FakeCard, rundir: Path, magic: int, version: int, text: str) -> None:

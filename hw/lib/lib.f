@@ -12,3 +12,5 @@ rtl/nk_halfsiphash.v
 rtl/nk_ram_1rw1r.v
 rtl/nk_halfsiphash_pipe.v
 rtl/nk_vf_stats.v
+rtl/nk_qs_stats.v
+rtl/nk_buckets.v

@@ -312,7 +312,7 @@ class TB:
         if vf is None:
             at = PF.STATS + 8 * abi.COUNTERS[name]
         else:
-            at = PF.VF_STATS + 0x80 * vf + 8 * abi.VF_COUNTERS[name]
+            at = PF.VF_STATS_BASE + PF.VF_STATS_STRIDE * vf + 8 * abi.VF_COUNTERS[name]
         low = await self.pf_read(at)
         return low | (await self.pf_read(at + 4)) << 32
 

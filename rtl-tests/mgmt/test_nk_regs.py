@@ -9,10 +9,20 @@ from cocotb.triggers import RisingEdge
 from common.runner import run_module
 from common.stream import Pulses, Signal, cycles, params, reset, rng, start_clock
 from netkernel import abi
-from netkernel.abi import NSM, PF, VF, VFE
+from netkernel.abi import DB, NSM, PF, VF, VFE
 
 M32 = (1 << 32) - 1
 BUILD = 0xC0FFEE01
+
+# What may be written at any time -> port, width of the register, reset value.
+SHARES = {
+    "MAX_TX_RATE": ("cfg_tx_max", 20, 0),
+    "MIN_TX_RATE": ("cfg_tx_min", 20, 0),
+    "MAX_RX_RATE": ("cfg_rx_max", 20, 0),
+    "NQE_RATE": ("cfg_nqe_rate", 32, 0),
+    "BURST": ("cfg_burst", 32, 64 << 16 | 64),
+    "LIMITS": ("cfg_limits", 32, M32),
+}
 
 
 class TB:
@@ -82,11 +92,28 @@ class TB:
             "region_base",
             "region_pages",
             "hash_key",
+            "db_valid",
+            "db_ready",
+            "db_vf",
+            "db_qs",
+            "db_ofs",
+            "db_wdata",
+            "qc_req",
+            "qc_vf",
+            "qc_qs",
+            "qc_index",
+            "qc_valid",
+            "qc_data",
+            *(port for port, _, _ in SHARES.values()),
+            "cfg_vlan",
+            "cfg_vni",
+            "cfg_remote",
         ]
         self.s = {n: Signal(getattr(dut, n)) for n in names}
         self.errors = Pulses(dut, ["stat_mmio_errors"])
         self.qlog: list[tuple[int, ...]] = []
         self.q_bad = False
+        self.db_pause = 0.5
         self.vf_counter = {}
         self.steps: list[tuple[str, int]] = []
         self.hold = {"stop": 0, "flush": 0}
@@ -112,26 +139,58 @@ class TB:
             s["qreg_ready"].set(self.r.randint(0, 1))
             s["qreg_err"].set(self.r.randint(0, 1))
 
+    async def doorbells(self):
+        """Takes doorbells whenever it likes; what is offered stays until then."""
+        s, edge = self.s, RisingEdge(self.dut.clk)
+        names = ("vf", "qs", "ofs", "wdata")
+        waits = None
+        while True:
+            await edge
+            now = tuple(s[f"db_{n}"].get() for n in names) if s["db_valid"].get() else None
+            assert waits in (None, now), "a doorbell changed while it waited"
+            waits = now
+            if now is not None and s["db_ready"].last:
+                self.qlog.append((now[0], now[1], 1, now[2], 1, now[3]))
+                waits = None
+            s["db_ready"].set(int(self.r.random() >= self.db_pause))
+
+    async def set_counters(self):
+        s, edge = self.s, RisingEdge(self.dut.clk)
+        while True:
+            await edge
+            s["qc_valid"].set(0)
+            if s["qc_req"].get():
+                at = [s[f"qc_{n}"].get() for n in ("vf", "qs", "index")]
+                await cycles(self.dut, self.r.randint(1, 9))
+                self.set_reads += 1
+                s["qc_data"].set(self.set_count(*at))
+                s["qc_valid"].set(1)
+
+    def set_count(self, vf, qs, index):
+        """Another value with every read."""
+        key = (vf << 8 | qs << 4 | index) + 1
+        return (key * 0x9E37_79B9_7F4A_7C15 + self.set_reads) & (1 << 64) - 1
+
     async def counters(self):
         s, edge = self.s, RisingEdge(self.dut.clk)
         while True:
             await edge
             s["gs_rdata"].set(self.global_counter(s["gs_raddr"].get()))
-            s["os_rdata"].set(self.global_counter(s["os_raddr"].get()) ^ 0xFFFF_00FF_00FF)
+            s["os_rdata"].set(self.global_counter(s["os_raddr"].get()) ^ 0xFFFF_0000_FFFF_00FF)
             s["vs_valid"].set(0)
             if s["vs_req"].get():
                 addr = s["vs_addr"].get()
                 await cycles(self.dut, self.r.randint(1, 9))
-                s["vs_data"].set(self.vf_count(addr >> 4, addr & 15))
+                s["vs_data"].set(self.vf_count(addr >> 5, addr & 31))
                 s["vs_valid"].set(1)
 
     @staticmethod
     def global_counter(i):
-        return (i + 1) * 0x0001_2345_6789 & (1 << 48) - 1
+        return (i + 1) * 0x8F01_2345_6789_ABCD & (1 << 64) - 1
 
     @staticmethod
     def vf_count(vf, i):
-        return (vf * 16 + i + 1) * 0x00AB_CDEF_0123 & (1 << 48) - 1
+        return (vf * 32 + i + 1) * 0x8CAB_CDEF_0123_4567 & (1 << 64) - 1
 
     async def resets(self):
         """Stop and flush, each taking its time; nothing twice, nothing in between."""
@@ -168,12 +227,14 @@ class TB:
         for task in self.tasks:
             task.cancel()
         for n in ("mmio_valid", "qreg_ready", "qreg_rvalid", "stop_vf_done", "flush_ready", "flush_done",
-                  "vs_valid"):  # fmt: skip
+                  "vs_valid", "db_ready", "qc_valid"):  # fmt: skip
             self.s[n].set(0)
         await reset(self.dut)
-        helpers = (self.queue_manager(), self.counters(), self.resets())
+        helpers = (self.queue_manager(), self.doorbells(), self.counters(), self.set_counters(),
+                   self.resets())  # fmt: skip
         self.tasks = [cocotb.start_soon(x) for x in helpers]
         self.errors.count["stat_mmio_errors"] = 0
+        self.set_reads = 0
         await cycles(self.dut, 2)
 
     async def mmio(self, func, addr, value=None):
@@ -213,6 +274,12 @@ class TB:
         await cycles(self.dut, 2)
         assert self.errors["stat_mmio_errors"] == before + 1, f"no error: {func} {addr:#x} {value}"
         assert got == 0
+
+    def some_vfs(self, n=6):
+        """All VFs, or so many of a large table, its ends among them."""
+        if self.nvf <= 8:
+            return list(range(self.nvf))
+        return sorted({0, self.nvf - 1, *self.r.sample(range(self.nvf), n)})
 
     def field(self, name, vf, width):
         return self.s[name].get() >> vf * width & (1 << width) - 1
@@ -288,6 +355,8 @@ async def globals_and_reset_values(dut):
         tb.s[port].set(value := tb.r.getrandbits(32))
         assert await tb.ok(0, getattr(PF, name)) == value
         await tb.bad(0, getattr(PF, name), 1)
+    assert await tb.ok(0, PF.FEATURES) == PF.FEATURES_TX_RATES.put(1)
+    await tb.bad(0, PF.FEATURES, 0x7F)
     await tb.ok(0, PF.NEIGH_INDEX, 0xA5)
     assert tb.s["nb_index"].get() == 0xA5 == await tb.ok(0, PF.NEIGH_INDEX)
     for n, v in (("nb_ip", 0x0A000001), ("nb_mac", 0x112233445566), ("nb_valid", 1)):
@@ -304,23 +373,23 @@ async def counters(dut):
     await tb.reset()
     for base, f in (
         (PF.STATS, tb.global_counter),
-        (PF.NQE_STATS, lambda i: tb.global_counter(i) ^ 0xFFFF_00FF_00FF),
+        (PF.NQE_STATS, lambda i: tb.global_counter(i) ^ 0xFFFF_0000_FFFF_00FF),
     ):
         for i in (0, 1, 45, 63):
             low = await tb.ok(0, base + 8 * i)
             assert low | await tb.ok(0, base + 8 * i + 4) << 32 == f(i)
-    for vf in range(tb.nvf):
-        for i in range(16):
-            at = PF.VF_STATS + 128 * vf + 8 * i
+    for vf in tb.some_vfs():
+        for i in range(32):
+            at = PF.VF_STATS_BASE + PF.VF_STATS_STRIDE * vf + 8 * i
             low = await tb.ok(0, at)
             assert await tb.ok(0, at + 4) << 32 | low == tb.vf_count(vf, i)
     # High without low: what the last low word left.
     await tb.ok(0, PF.STATS + 8 * 7)
     assert await tb.ok(0, PF.STATS + 8 * 9 + 4) == tb.global_counter(7) >> 32
     await tb.bad(0, PF.STATS, 1)
-    await tb.bad(0, PF.VF_STATS, 1)
-    if tb.nvf < 64:
-        await tb.bad(0, PF.VF_STATS + 128 * tb.nvf)
+    await tb.bad(0, PF.VF_STATS_BASE, 1)
+    for vf in (tb.nvf, 252, 255):
+        await tb.bad(0, PF.VF_STATS_BASE + PF.VF_STATS_STRIDE * vf)
 
 
 @cocotb.test()
@@ -362,10 +431,12 @@ async def vf_table(dut):
             await tb.bad(0, at + getattr(VFE, name), value ^ 1)
             assert await tb.ok(0, at + getattr(VFE, name)) == value
         await tb.bad(0, at + VFE.STATUS, 1)
-        await tb.bad(0, at + VFE.NSM + 4)
-    if tb.nvf < 64:
-        await tb.bad(0, PF.VF_BASE + PF.VF_STRIDE * tb.nvf, 1)
-        await tb.bad(0, PF.VF_BASE + PF.VF_STRIDE * tb.nvf)
+        for ofs in (VFE.VXLAN_REMOTE + 4, 0x7C):
+            await tb.bad(0, at + ofs)
+            await tb.bad(0, at + ofs, 1)
+    for vf in (tb.nvf, 252, 255):
+        await tb.bad(0, PF.VF_BASE + PF.VF_STRIDE * vf, 1)
+        await tb.bad(0, PF.VF_BASE + PF.VF_STRIDE * vf)
     sockets = [tb.r.getrandbits(16) for _ in range(tb.nvf)]
     tb.s["vf_sockets"].set(sum(v << 16 * k for k, v in enumerate(sockets)))
     for vf in range(tb.nvf):
@@ -466,6 +537,190 @@ async def vf_profile(dut):
     await check()
     await tb.reset()
     assert tb.s["cfg_nsm"].get() == 0
+
+
+@cocotb.test()
+async def shares_and_limits(dut):
+    """Weights, rates, bursts, limits: own values for each VF, written at any time, by the PF alone."""
+    tb = TB(dut)
+    await tb.reset()
+    vfs = tb.some_vfs()
+
+    def entry(vf, name):
+        return PF.VF_BASE + PF.VF_STRIDE * vf + getattr(VFE, name)
+
+    model = {(vf, name): reset for vf in range(tb.nvf) for name, (_, _, reset) in SHARES.items()}
+    weights = {vf: 1 for vf in range(tb.nvf)}  # with vm_share in bit 8
+
+    async def check(read=True):
+        for vf in vfs:
+            for name, (port, width, _) in SHARES.items():
+                assert tb.field(port, vf, width) == model[vf, name], (vf, name)
+                if read:
+                    assert await tb.ok(0, entry(vf, name)) == model[vf, name]
+        weight, shared = int(dut.cfg_weight.value), int(dut.cfg_vm_share.value)
+        for vf in range(tb.nvf):
+            assert (weight >> 8 * vf & 255) | (shared >> vf & 1) << 8 == weights[vf]
+        if read:
+            for vf in vfs:
+                assert await tb.ok(0, entry(vf, "SHARE")) == weights[vf]
+
+    async def write(vf):
+        name = tb.r.choice((*SHARES, "SHARE"))
+        value = tb.r.choice((0, 1, M32, tb.r.getrandbits(32)))
+        await tb.ok(0, entry(vf, name), value)
+        if name == "SHARE":
+            weights[vf] = value & 0x1FF
+        else:
+            model[vf, name] = value & (1 << SHARES[name][1]) - 1
+
+    await check()
+    for _ in range(60):
+        await write(tb.r.choice(vfs))
+        await check(read=False)
+    await check()
+    await tb.bring_up(0)
+    for _ in range(20):
+        await write(0)
+    assert await tb.ok(1, VF.STATUS) == 3, "the VF goes on"
+    tb.hold["stop"] = 400
+    await tb.ok(0, PF.VF_BASE + VFE.CTRL, 0)
+    for _ in range(10):
+        await write(0)
+    assert await tb.ok(1, VF.STATUS) & 4
+    await tb.settled(0)
+    await check()
+    # None of it on the page of the VF.
+    for ofs in (VFE.NQE_RATE, 0x54, 0x58):
+        await tb.bad(1, ofs, 1)
+    for name in SHARES:
+        await tb.bad(1, entry(0, name), 1)
+    await check(read=False)
+    await tb.reset()
+    model = {(vf, name): SHARES[name][2] for vf, name in model}
+    weights = dict.fromkeys(range(tb.nvf), 1)
+    await check()
+
+
+@cocotb.test()
+async def networks(dut):
+    """VLAN and VXLAN of a VF: own values, only their bits, locked while the VF is on or resetting."""
+    tb = TB(dut)
+    await tb.reset()
+    last = tb.nvf - 1
+    at = PF.VF_BASE + PF.VF_STRIDE * last
+    for _ in range(20):
+        vlan, vni, peer = (tb.r.choice((M32, tb.r.getrandbits(32))) for _ in range(3))
+        await tb.entry(last, VLAN=vlan, VNI=vni, VXLAN_REMOTE=peer)
+        assert await tb.ok(0, at + VFE.VLAN) == vlan & 0x17FFF == tb.field("cfg_vlan", last, 17)
+        assert await tb.ok(0, at + VFE.VNI) == vni & 0x80FF_FFFF
+        assert tb.field("cfg_vni", last, 25) == vni & 0xFF_FFFF | (vni >> 31) << 24
+        assert await tb.ok(0, at + VFE.VXLAN_REMOTE) == peer == tb.field("cfg_remote", last, 32)
+        for port, width in (("cfg_vlan", 17), ("cfg_vni", 25), ("cfg_remote", 32)):
+            assert not tb.s[port].get() & (1 << width * last) - 1, "another VF's"
+    await tb.bring_up(last)
+    for name in ("VLAN", "VNI", "VXLAN_REMOTE"):
+        await tb.bad(0, at + getattr(VFE, name), 1)
+    tb.hold["stop"] = 100
+    await tb.ok(0, at + VFE.CTRL, 0)
+    for name in ("VLAN", "VNI", "VXLAN_REMOTE"):
+        await tb.bad(0, at + getattr(VFE, name), 1)
+    await tb.settled(last)
+    await tb.entry(last, VLAN=0, VNI=0, VXLAN_REMOTE=0)
+
+
+@cocotb.test()
+async def vtep(dut):
+    """The card's own station below VXLAN."""
+    tb = TB(dut)
+    await tb.reset()
+    ports = {"VTEP_IP": ("p_vtep_ip", 32), "VTEP_NETMASK": ("p_vtep_mask", 32),
+             "VTEP_GATEWAY": ("p_vtep_gw", 32), "VXLAN_PORT": ("p_vxlan_port", 16)}  # fmt: skip
+    assert int(dut.p_vxlan_port.value) == 4789
+    for _ in range(4):
+        for name, (port, width) in ports.items():
+            value = tb.r.getrandbits(32)
+            await tb.ok(0, getattr(PF, name), value)
+            want = value & (1 << width) - 1
+            assert await tb.ok(0, getattr(PF, name)) == want == int(getattr(dut, port).value)
+        low, high = tb.r.getrandbits(32), tb.r.getrandbits(32)
+        await tb.ok(0, PF.VTEP_MAC_LO, low)
+        await tb.ok(0, PF.VTEP_MAC_HI, high)
+        assert await tb.ok(0, PF.VTEP_MAC_LO) == low
+        assert await tb.ok(0, PF.VTEP_MAC_HI) == high & 0xFFFF
+        assert int(dut.p_vtep_mac.value) == (high & 0xFFFF) << 32 | low
+
+
+@cocotb.test()
+async def queue_set_counters(dut):
+    """QSTAT: a selection takes the value of that moment; what does not exist is refused and changes nothing."""
+    tb = TB(dut)
+    await tb.reset()
+    assert [await tb.ok(0, a) for a in (PF.QSTAT_SELECT, PF.QSTAT_LO, PF.QSTAT_HI)] == [0, 0, 0]
+    chosen, value = 0, 0
+    for _ in range(60):
+        vf = tb.r.choice((0, tb.nvf - 1, tb.nvf, 255, tb.r.randrange(tb.nvf)))
+        qs, index = tb.r.randrange(tb.nqs + 2) & 15, tb.r.randrange(9)
+        word = vf | qs << 8 | index << 16 | tb.r.getrandbits(12) << 20 | tb.r.getrandbits(4) << 12
+        if vf < tb.nvf and qs < tb.nqs and index < len(abi.QS_COUNTERS):
+            await tb.ok(0, PF.QSTAT_SELECT, word)
+            chosen = vf | qs << 8 | index << 16
+            await cycles(dut, 12)
+            value = tb.set_count(vf, qs, index)
+        else:
+            await tb.bad(0, PF.QSTAT_SELECT, word)
+        for _ in range(2):
+            assert await tb.ok(0, PF.QSTAT_SELECT) == chosen
+            assert await tb.ok(0, PF.QSTAT_LO) == value & M32
+            assert await tb.ok(0, PF.QSTAT_HI) == value >> 32
+
+
+@cocotb.test()
+async def doorbells_are_posted(dut):
+    """One doorbell in two clocks; an access of anyone waits until those before it have left."""
+    tb = TB(dut)
+    await tb.reset()
+    s, edge, r = tb.s, RisingEdge(dut.clk), tb.r
+
+    async def push(func, addr, value):
+        for n, v in (("func", func), ("addr", addr), ("write", 1), ("wdata", value), ("valid", 1)):
+            s[f"mmio_{n}"].set(v)
+        clocks = 1
+        await edge
+        while not s["mmio_ready"].get():
+            clocks += 1
+            await edge
+        s["mmio_valid"].set(0)
+        return clocks
+
+    tb.db_pause = 0
+    await cycles(dut, 3)
+    want, clocks = [], 0
+    for k in range(200):
+        vf, qs = r.randrange(tb.nvf), r.randrange(tb.nqs)
+        ofs = r.choice((DB.JOB_TAIL, DB.SEND_TAIL, DB.COMPLETION_HEAD, DB.RECEIVE_HEAD, DB.IRQ_ARM))
+        clocks += await push(vf + 1, VF.DB_BASE + VF.DB_STRIDE * qs + ofs, k)
+        want.append((vf, qs, 1, ofs, 1, k))
+    await cycles(dut, 4)
+    assert tb.qlog == want
+    assert clocks <= 2 * 200 + 2, f"{clocks} clocks for 200 doorbells"
+    # Doorbells and other accesses of queue sets: all in the order of their coming.
+    tb.db_pause = 0.8
+    tb.qlog.clear()
+    want.clear()
+    for k in range(200):
+        vf, qs = r.randrange(tb.nvf), r.randrange(tb.nqs)
+        if r.random() < 0.6:
+            await push(vf + 1, VF.DB_BASE + VF.DB_STRIDE * qs + DB.SEND_TAIL, k)
+            want.append((vf, qs, 1, DB.SEND_TAIL, 1, k))
+        elif r.random() < 0.5:
+            await push(vf + 1, VF.QS_BASE + VF.QS_STRIDE * qs, k)
+            want.append((vf, qs, 0, 0, 1, k))
+        else:
+            await tb.mmio(vf + 1, VF.DB_BASE + VF.DB_STRIDE * qs + DB.SEND_TAIL)
+            want.append((vf, qs, 1, DB.SEND_TAIL, 0))
+    await cycles(dut, 60)
+    assert [q[: len(w)] for q, w in zip(tb.qlog, want, strict=True)] == want
 
 
 @cocotb.test()
@@ -611,7 +866,12 @@ async def queue_registers(dut):
             await tb.bad(vf + 1, addr, value)
             assert not tb.qlog
             continue
-        tb.q_bad = tb.r.random() < 0.3
+        if db and value is not None and ofs > DB.IRQ_ARM:
+            await tb.bad(vf + 1, addr, value)
+            assert not tb.qlog
+            continue
+        # A doorbell is posted: it has no answer that could be an error.
+        tb.q_bad = not (db and value is not None) and tb.r.random() < 0.3
         before = tb.errors["stat_mmio_errors"]
         got = await tb.mmio(vf + 1, addr, value)
         await cycles(dut, 20)
@@ -660,12 +920,18 @@ async def nothing_there(dut):
         PF.STATS + 2,
         0xFFC,
         0x2080,
-        0xA000,
+        PF.VF_BASE + PF.VF_STRIDE * tb.nvf,
         0x1FFFC,
+        0xBFFC,
+        0xC000,
         0xA4,
+        0xDC,
+        0x104,
         0x18,
     ):
         await tb.bad(0, addr)
+        await tb.bad(0, addr, 1)
+    for addr in (PF.QSTAT_LO, PF.QSTAT_HI):
         await tb.bad(0, addr, 1)
     assert await tb.ok(0, PF.RTO_MIN_US) == 200000 and not tb.s["cfg_en"].get() and not tb.steps
 
@@ -704,4 +970,14 @@ async def reset_mid_traffic(dut):
 def test_nk_regs(w, nvf, nqs, flows):
     run_module(
         "nk_regs", __file__, {"W": w, "NVF": nvf, "NQS": nqs, "FLOWS": flows, "BUILD_ID": BUILD}
+    )
+
+
+def test_nk_regs_252_vfs():
+    """The largest table: the ends of it, and what must not reach beyond."""
+    run_module(
+        "nk_regs",
+        __file__,
+        {"W": 512, "NVF": 252, "NQS": 8, "FLOWS": 65536, "BUILD_ID": BUILD},
+        testcase="counters|shares_and_limits|networks|queue_set_counters|doorbells_are_posted|nothing_there",
     )

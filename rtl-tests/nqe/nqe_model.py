@@ -355,7 +355,7 @@ class Tenant:
             await self.setup_set(s, moderation)
 
     async def stat(self, name: str) -> int:
-        at = PF.VF_STATS + 128 * self.vf + 8 * abi.VF_COUNTERS[name]
+        at = PF.VF_STATS_BASE + PF.VF_STATS_STRIDE * self.vf + 8 * abi.VF_COUNTERS[name]
         return await self.bench.mmio(0, at) | await self.bench.mmio(0, at + 4) << 32
 
     # -- making NQEs

@@ -122,13 +122,29 @@ module nqe_system #(
     wire [NVF*64-1:0]   region_base;
     wire [NVF*32-1:0]   region_pages;
     wire [5:0]          gs_raddr;
-    wire [47:0]         gs_rdata;
+    wire [63:0]         gs_rdata;
     wire [5:0]          os_raddr;
-    wire [47:0]         os_rdata;
+    wire [63:0]         os_rdata;
     wire                vs_req;
-    wire [VW+3:0]       vs_addr;
+    wire [VW+4:0]       vs_addr;
     wire                vs_valid;
-    wire [47:0]         vs_data;
+    wire [63:0]         vs_data;
+    wire                db_valid;
+    wire                db_ready;
+    wire [7:0]          db_vf;
+    wire [7:0]          db_qs;
+    wire [5:0]          db_ofs;
+    wire [31:0]         db_wdata;
+    wire                rreg_valid;
+    wire                rreg_ready;
+    wire [7:0]          rreg_vf;
+    wire [7:0]          rreg_qs;
+    wire                rreg_db;
+    wire [5:0]          rreg_ofs;
+    wire                rreg_write;
+    wire [31:0]         rreg_wdata;
+    wire                rreg_rvalid;
+    wire                db_busy;
     wire                qreg_valid;
     wire                qreg_ready;
     wire [7:0]          qreg_vf;
@@ -160,7 +176,7 @@ module nqe_system #(
     wire                rd_busy;
     wire                wr_busy;
 
-    assign busy = regs_busy || nqe_busy || ram_busy || rd_busy || wr_busy;
+    assign busy = regs_busy || db_busy || nqe_busy || ram_busy || rd_busy || wr_busy;
 
     nk_regs #(.W(W), .NVF(NVF), .NQS(NQS), .FLOWS(FLOWS), .BUILD_ID(32'h12345678)) u_regs (
         .clk(clk), .rst(rst),
@@ -177,12 +193,23 @@ module nqe_system #(
         .nb_index(), .nb_ip(32'd0), .nb_mac(48'd0), .nb_valid(1'b0),
         .gs_raddr(gs_raddr), .gs_rdata(gs_rdata), .os_raddr(os_raddr), .os_rdata(os_rdata),
         .vs_req(vs_req), .vs_addr(vs_addr), .vs_valid(vs_valid), .vs_data(vs_data),
-        .qreg_valid(qreg_valid), .qreg_ready(qreg_ready), .qreg_vf(qreg_vf), .qreg_qs(qreg_qs),
-        .qreg_db(qreg_db), .qreg_ofs(qreg_ofs), .qreg_write(qreg_write), .qreg_wdata(qreg_wdata),
-        .qreg_rvalid(qreg_rvalid), .qreg_rdata(qreg_rdata), .qreg_err(qreg_err),
+        .qc_req(), .qc_vf(), .qc_qs(), .qc_index(), .qc_valid(1'b0), .qc_data(64'd0),
+        .db_valid(db_valid), .db_ready(db_ready), .db_vf(db_vf), .db_qs(db_qs), .db_ofs(db_ofs), .db_wdata(db_wdata),
+        .qreg_valid(rreg_valid), .qreg_ready(rreg_ready), .qreg_vf(rreg_vf), .qreg_qs(rreg_qs),
+        .qreg_db(rreg_db), .qreg_ofs(rreg_ofs), .qreg_write(rreg_write), .qreg_wdata(rreg_wdata),
+        .qreg_rvalid(rreg_rvalid), .qreg_rdata(qreg_rdata), .qreg_err(qreg_err),
         .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
         .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf), .flush_done(flush_done),
         .stat_mmio_errors(stat_mmio_errors), .busy(regs_busy)
+    );
+
+    nk_db_qreg u_db (
+        .clk(clk), .rst(rst),
+        .db_valid(db_valid), .db_ready(db_ready), .db_vf(db_vf), .db_qs(db_qs), .db_ofs(db_ofs), .db_wdata(db_wdata),
+        .s_valid(rreg_valid), .s_ready(rreg_ready), .s_vf(rreg_vf), .s_qs(rreg_qs), .s_db(rreg_db), .s_ofs(rreg_ofs),
+        .s_write(rreg_write), .s_wdata(rreg_wdata), .s_rvalid(rreg_rvalid),
+        .m_valid(qreg_valid), .m_ready(qreg_ready), .m_vf(qreg_vf), .m_qs(qreg_qs), .m_db(qreg_db), .m_ofs(qreg_ofs),
+        .m_write(qreg_write), .m_wdata(qreg_wdata), .m_rvalid(qreg_rvalid), .busy(db_busy)
     );
 
     wire          rd_valid;
@@ -286,8 +313,16 @@ module nqe_system #(
         .clk(clk), .rst(rst), .opc_valid(opc_valid), .opc(opc), .raddr(os_raddr), .rdata(os_rdata)
     );
 
-    nk_stat_ram #(.AW(VW + 4), .NSRC(5)) u_vf (
-        .clk(clk), .rst(rst), .s_valid(vfc_valid), .s_ready(vfc_ready), .s_addr(vfc_addr), .s_inc(vfc_inc),
+    // The queue manager's addresses are {vf, index[3:0]}.
+    wire [5*(VW+5)-1:0] vfc_addr5;
+    genvar c;
+    generate
+        for (c = 0; c < 5; c = c + 1) begin : g_vfc
+            assign vfc_addr5[(VW+5)*c +: VW + 5] = {vfc_addr[(VW+4)*c + 4 +: VW], 1'b0, vfc_addr[(VW+4)*c +: 4]};
+        end
+    endgenerate
+    nk_stat_ram #(.AW(VW + 5), .NSRC(5)) u_vf (
+        .clk(clk), .rst(rst), .s_valid(vfc_valid), .s_ready(vfc_ready), .s_addr(vfc_addr5), .s_inc(vfc_inc),
         .r_req(vs_req), .r_addr(vs_addr), .r_valid(vs_valid), .r_data(vs_data), .ready(), .busy(ram_busy)
     );
 

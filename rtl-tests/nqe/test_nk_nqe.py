@@ -155,6 +155,7 @@ async def doorbells_out_of_range(dut):
     async def refuse(reg: int, value: int) -> None:
         nonlocal wrong
         await s.db(reg, value)
+        await t.read(VF.QS_BASE)  # comes after the doorbell, which is posted
         wrong += 1
         assert await b.counter("doorbell_errors") == wrong
 
@@ -815,7 +816,7 @@ async def rate(dut):
     for name, func, addr, value in (
         ("register write", 0, PF.RTO_MIN_US, 5),
         ("register read", 0, PF.RTO_MIN_US, None),
-        ("VF counter read", 0, PF.VF_STATS, None),
+        ("VF counter read", 0, PF.VF_STATS_BASE, None),
         ("doorbell", 1, VF.DB_BASE + DB.RECEIVE_HEAD, 0),
         ("queue set read", 1, VF.QS_BASE + QS.JOB_HEAD, None),
     ):

@@ -15,6 +15,7 @@ from netkernel.cli.common import Json, emit_json, table
 from netkernel.cli.devices import info, list_devices
 from netkernel.cli.run import run
 from netkernel.cli.stats import stats
+from netkernel.cli.top import top
 from netkernel.errors import EXIT_CODES, NkError
 from netkernel.rundir import default_rundir
 
@@ -62,6 +63,7 @@ app.command(epilog="Example: nk-hw info twin")(info)
 app.add_typer(vf.app, name="vf")
 app.add_typer(nsm.app, name="nsm")
 app.command(epilog="Example: nk-hw stats --watch")(stats)
+app.command(epilog="Example: nk-hw top --sort nqes")(top)
 app.add_typer(twin.app, name="twin")
 app.add_typer(coreengine.app, name="coreengine")
 app.command(

@@ -14,6 +14,7 @@ from netkernel.cli import spawn
 from netkernel.cli.common import Json, emit_json, pairs, rundir
 from netkernel.coreengine import CoreEngineClient
 from netkernel.coreengine import schema as sc
+from netkernel.coreengine.metrics import metrics_address
 from netkernel.errors import AlreadyRunning, CoreEngineNotRunning
 from netkernel.rundir import COREENGINE_LOCK, COREENGINE_LOG, prepare
 
@@ -37,6 +38,10 @@ def _ready(folder: Path) -> bool:
 def start(
     ctx: typer.Context,
     device: Annotated[str, typer.Option(help="`twin`, or the PCI address of a PF.")] = "twin",
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="[HOST:]PORT of a Prometheus endpoint; localhost if no host is given."),
+    ] = None,
     foreground: Annotated[bool, typer.Option(help="Stay here instead of going away.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,6 +49,9 @@ def start(
     folder = prepare(rundir(ctx))
     argv = [sys.executable, "-m", "netkernel.coreengine", "--rundir", str(folder)]
     argv += ["--device", device]
+    if metrics is not None:
+        metrics_address(metrics)
+        argv += ["--metrics", metrics]
     if foreground:
         os.execv(sys.executable, argv)
     if _ready(folder):

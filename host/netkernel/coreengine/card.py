@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Final
+from typing import Any, Final
 
 from netkernel import abi
 from netkernel.coreengine.schema import CardInfo, NsmParams
 from netkernel.device import Device
 from netkernel.errors import BadRequest, DeviceRefused
-
-_VF_STATS_STRIDE: Final = 16 * 8  # see VF_STATS in hw/abi/nk_regs.rdl
 
 _NSM_REGISTERS: Final = (abi.NSM.CTRL, abi.NSM.PARAM_LO, abi.NSM.PARAM_HI)
 
@@ -34,9 +32,44 @@ _PARAMS: Final[dict[str, tuple[int, abi.Field | None]]] = {
 }
 
 
+# setting of a VF -> register, field of it (None: the whole register); writable while the VF is used
+_SHARES: Final[dict[str, tuple[int, abi.Field | None]]] = {
+    "weight": (abi.VFE.SHARE, abi.VFE.SHARE_WEIGHT),
+    "vm_share": (abi.VFE.SHARE, abi.VFE.SHARE_VM_SHARE),
+    "max_tx_rate": (abi.VFE.MAX_TX_RATE, abi.VFE.MAX_TX_RATE_RATE),
+    "min_tx_rate": (abi.VFE.MIN_TX_RATE, abi.VFE.MIN_TX_RATE_RATE),
+    "max_rx_rate": (abi.VFE.MAX_RX_RATE, abi.VFE.MAX_RX_RATE_RATE),
+    "nqe_rate": (abi.VFE.NQE_RATE, None),
+    "burst_tx": (abi.VFE.BURST, abi.VFE.BURST_TX),
+    "burst_rx": (abi.VFE.BURST, abi.VFE.BURST_RX),
+    "max_listeners": (abi.VFE.LIMITS, abi.VFE.LIMITS_LISTENERS),
+    "max_neighbours": (abi.VFE.LIMITS, abi.VFE.LIMITS_NEIGHBOURS),
+}
+# setting -> what a card must serve for it to have an effect
+_FEATURES: Final[dict[str, abi.Field]] = {
+    "weight": abi.PF.FEATURES_TX_RATES,
+    "max_tx_rate": abi.PF.FEATURES_TX_RATES,
+    "min_tx_rate": abi.PF.FEATURES_TX_RATES,
+    "burst_tx": abi.PF.FEATURES_TX_RATES,
+    "max_rx_rate": abi.PF.FEATURES_RX_RATE,
+    "burst_rx": abi.PF.FEATURES_RX_RATE,
+    "nqe_rate": abi.PF.FEATURES_NQE_RATE,
+    "vm_share": abi.PF.FEATURES_VM_SHARE,
+    "max_listeners": abi.PF.FEATURES_LIMITS,
+    "max_neighbours": abi.PF.FEATURES_LIMITS,
+    "vlan": abi.PF.FEATURES_VLAN,
+    "vlan_qos": abi.PF.FEATURES_VLAN,
+    "vxlan_vni": abi.PF.FEATURES_VXLAN,
+    "vxlan_remote": abi.PF.FEATURES_VXLAN,
+}
+_NOBODY: Final = IPv4Address(0)
+# What may be changed while a process holds the VF.
+LIVE: Final = frozenset({"nsm", *_SHARES})
+
+
 @dataclass(frozen=True)
 class VfEntry:
-    """A row of the VF table."""
+    """A row of the VF table. Rates in Mb/s, NQEs a second; bursts in KiB; 0: no limit, no network."""
 
     mac: str
     ip: IPv4Interface
@@ -45,6 +78,25 @@ class VfEntry:
     socket_base: int
     max_sockets: int
     nsm: int = 0  # slot of its profile
+    max_tx_rate: int = 0
+    min_tx_rate: int = 0
+    max_rx_rate: int = 0
+    nqe_rate: int = 0
+    weight: int = 1
+    vm_share: bool = False
+    burst_tx: int = abi.VFE.BURST_TX.get(abi.VFE_RESET["BURST"])
+    burst_rx: int = abi.VFE.BURST_RX.get(abi.VFE_RESET["BURST"])
+    max_listeners: int = abi.VFE.LIMITS_LISTENERS.get(abi.VFE_RESET["LIMITS"])
+    max_neighbours: int = abi.VFE.LIMITS_NEIGHBOURS.get(abi.VFE_RESET["LIMITS"])
+    vlan: int = 0
+    vlan_qos: int = 0
+    vxlan_vni: int = 0
+    vxlan_remote: IPv4Address = _NOBODY
+
+    @property
+    def network(self) -> tuple[int, int]:
+        """Two VFs can meet, and their addresses collide, only in the same network."""
+        return self.vlan, self.vxlan_vni
 
 
 @dataclass(frozen=True)
@@ -64,6 +116,11 @@ class Card:
             raise BadRequest("this is a VF; CoreEngine needs the PF")
         self.pf = pf
         self.identity = pf.identity
+        self._features = pf.bar_read(abi.PF.FEATURES)
+
+    def unserved(self, settings: Iterable[str]) -> list[str]:
+        """Those of these settings of a VF that would have no effect on this card."""
+        return [s for s in settings if s in _FEATURES and not _FEATURES[s].get(self._features)]
 
     # ---- VF table ----
 
@@ -77,6 +134,7 @@ class Card:
         mac = ((hi & 0xFFFF) << 32 | lo).to_bytes(6, "big")
         address = IPv4Address(self._vf_read(vf, abi.VFE.IPV4))
         prefix = bin(self._vf_read(vf, abi.VFE.NETMASK)).count("1")
+        vlan, vni = self._vf_read(vf, abi.VFE.VLAN), self._vf_read(vf, abi.VFE.VNI)
         return VfEntry(
             mac=mac.hex(":"),
             ip=IPv4Interface((address, prefix)),
@@ -85,7 +143,23 @@ class Card:
             socket_base=self._vf_read(vf, abi.VFE.SOCKET_BASE),
             max_sockets=self._vf_read(vf, abi.VFE.SOCKET_COUNT),
             nsm=abi.VFE.NSM_PROFILE.get(self._vf_read(vf, abi.VFE.NSM)),
+            **self._shares(vf),
+            vlan=abi.VFE.VLAN_ID.get(vlan) if abi.VFE.VLAN_ENABLE.get(vlan) else 0,
+            vlan_qos=abi.VFE.VLAN_PCP.get(vlan),
+            vxlan_vni=abi.VFE.VNI_VNI.get(vni) if abi.VFE.VNI_ENABLE.get(vni) else 0,
+            vxlan_remote=IPv4Address(self._vf_read(vf, abi.VFE.VXLAN_REMOTE)),
         )
+
+    def _shares(self, vf: int) -> dict[str, Any]:
+        """What may be set while the VF is used."""
+        words = {reg: self._vf_read(vf, reg) for reg in {reg for reg, _ in _SHARES.values()}}
+        values: dict[str, Any] = {
+            name: part.get(words[register]) if part else words[register]
+            for name, (register, part) in _SHARES.items()
+        }
+        values["weight"] = values["weight"] or 1  # the card counts 0 as 1
+        values["vm_share"] = bool(values["vm_share"])
+        return values
 
     def vf_state(self, vf: int) -> VfState:
         """What the VF does right now."""
@@ -113,19 +187,39 @@ class Card:
             (abi.VFE.SOCKET_BASE, entry.socket_base),
             (abi.VFE.SOCKET_COUNT, entry.max_sockets),
             (abi.VFE.MTU, entry.mtu),
-            (abi.VFE.NSM, abi.VFE.NSM_PROFILE.put(entry.nsm)),
+            (
+                abi.VFE.VLAN,
+                abi.VFE.VLAN_ID.put(entry.vlan)
+                | abi.VFE.VLAN_PCP.put(entry.vlan_qos)
+                | abi.VFE.VLAN_ENABLE.put(int(entry.vlan != 0)),
+            ),
+            (
+                abi.VFE.VNI,
+                abi.VFE.VNI_VNI.put(entry.vxlan_vni)
+                | abi.VFE.VNI_ENABLE.put(int(entry.vxlan_vni != 0)),
+            ),
+            (abi.VFE.VXLAN_REMOTE, int(entry.vxlan_remote)),
         ):
             self._vf_write(vf, register, value)
+        self._write_live(vf, entry)
         self._vf_write(vf, abi.VFE.CTRL, abi.VFE.CTRL_ENABLE.put(1))
         if not self.vf_enabled(vf) or self.vf_entry(vf) != entry:
             self._vf_write(vf, abi.VFE.CTRL, 0)
             raise DeviceRefused(f"the card refused to enable VF {vf} with these settings")
 
-    def vf_set_nsm(self, vf: int, slot: int) -> None:
-        """The profile of connections that open from now on; the VF may be in use."""
-        self._vf_write(vf, abi.VFE.NSM, abi.VFE.NSM_PROFILE.put(slot))
-        if abi.VFE.NSM_PROFILE.get(self._vf_read(vf, abi.VFE.NSM)) != slot:
-            raise DeviceRefused(f"the card refused profile {slot} for VF {vf}")
+    def vf_set_live(self, vf: int, entry: VfEntry) -> None:
+        """Settings of `entry` that may change while the VF is in use; the others are as they were."""
+        self._write_live(vf, entry)
+        if self.vf_entry(vf) != entry:
+            raise DeviceRefused(f"the card refused these settings for VF {vf}")
+
+    def _write_live(self, vf: int, entry: VfEntry) -> None:
+        words = {abi.VFE.NSM: abi.VFE.NSM_PROFILE.put(entry.nsm)}
+        for name, (register, part) in _SHARES.items():
+            value = int(getattr(entry, name))
+            words[register] = words.get(register, 0) | (part.put(value) if part else value)
+        for register, word in words.items():
+            self._vf_write(vf, register, word)
 
     # ---- NSM profiles ----
 
@@ -182,7 +276,21 @@ class Card:
 
     def vf_counters(self, vf: int) -> dict[str, int]:
         """The counters of a VF."""
-        return self._counters(abi.PF.VF_STATS + _VF_STATS_STRIDE * vf, abi.VF_COUNTERS)
+        return self._counters(abi.PF.VF_STATS_BASE + abi.PF.VF_STATS_STRIDE * vf, abi.VF_COUNTERS)
+
+    def queue_set_counters(self, vf: int, queue_set: int) -> dict[str, int]:
+        """The counters of a queue set, each of its own moment."""
+        values = {}
+        for name, index in abi.QS_COUNTERS.items():
+            self.pf.bar_write(
+                abi.PF.QSTAT_SELECT,
+                abi.PF.QSTAT_SELECT_VF.put(vf)
+                | abi.PF.QSTAT_SELECT_QUEUE_SET.put(queue_set)
+                | abi.PF.QSTAT_SELECT_INDEX.put(index),
+            )
+            low, high = self.pf.bar_read_block(abi.PF.QSTAT_LO, 2)
+            values[name] = high << 32 | low
+        return values
 
     def info(self) -> CardInfo:
         """Identity and use."""

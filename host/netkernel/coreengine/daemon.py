@@ -19,7 +19,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,7 +28,8 @@ import pydantic
 
 from netkernel import abi
 from netkernel.coreengine import schema as sc
-from netkernel.coreengine.card import Card, VfEntry
+from netkernel.coreengine.card import LIVE, Card, VfEntry
+from netkernel.coreengine.metrics import MetricsServer
 from netkernel.coreengine.profiles import DEFAULT, Profiles
 from netkernel.coreengine.slot import Slot
 from netkernel.coreengine.tenancy import Tenancy
@@ -85,7 +86,10 @@ class _Vf:
 
 
 class CoreEngine:
-    """The daemon. `slot` is the card, `clock` and `pause` stand for time."""
+    """The daemon. `slot` is the card, `clock` and `pause` stand for time.
+
+    `metrics`: where the Prometheus endpoint listens; port 0: any free one.
+    """
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class CoreEngine:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
         log: Callable[[str], None] = lambda text: print(text, flush=True),
+        metrics: tuple[str, int] | None = None,
     ) -> None:
         self._slot = slot
         self._clock = clock
@@ -103,8 +108,9 @@ class CoreEngine:
         self._started = clock()
         self._clients: dict[int, _Client] = {}
         self._vfs: dict[int, _Vf] = {}
-        self._done = False
+        self._done, self._why = False, ""
         self._gone: TwinGone | None = None
+        self._metrics: MetricsServer | None = None
         self._selector = selectors.DefaultSelector()
         self._stack = contextlib.ExitStack()
         try:
@@ -125,6 +131,10 @@ class CoreEngine:
             self._listen()
             if (fd := pf.fileno()) is not None:
                 self._selector.register(fd, selectors.EVENT_READ, self._on_pf)
+            if metrics is not None:
+                self._metrics = MetricsServer(self._rundir, *metrics)
+                self._stack.callback(self._metrics.close)
+                self._log(f"metrics at {self._metrics.url}")
         except BaseException:
             self._stack.close()
             raise
@@ -136,6 +146,7 @@ class CoreEngine:
         try:
             while not self._done:
                 self.step()
+            self._log(f"CoreEngine ends: {self._why}")
         finally:
             self.close()
 
@@ -155,9 +166,9 @@ class CoreEngine:
             self._say_gone(self._gone)
             raise self._gone
 
-    def stop(self) -> None:
+    def stop(self, why: str = "stopped") -> None:
         """Leave `run` after the current round (from a signal handler too); leases end in order."""
-        self._done = True
+        self._done, self._why = True, why
         with contextlib.suppress(OSError):  # close() was faster
             os.eventfd_write(self._wake, 1)
 
@@ -330,7 +341,7 @@ class CoreEngine:
                 self._release(client, request)
                 return
             case sc.StatsRequest():
-                result = self._stats(request.vf)
+                result = self._stats(request.vf, request.queue_sets)
             case sc.NsmParamsRequest():
                 self._card.set_params(request.params)
                 result = self._card.params()
@@ -348,7 +359,7 @@ class CoreEngine:
                 self._profiles.delete(request.name, self._nsm_info(request.name).vfs)
                 result = {"name": request.name}
             case sc.ShutdownRequest():
-                self._done = True
+                self._done, self._why = True, f"process {client.pid} asked for it"
                 result = {}
         self._send(client, sc.Reply(ok=True, id=request.id, result=result))
 
@@ -362,9 +373,10 @@ class CoreEngine:
             card=self._card.info(),
             leases=sum(vf.state == "leased" for vf in self._vfs.values()),
             vfs_configured=len(self._vfs),
+            metrics=self._metrics.url if self._metrics else None,
         ).model_dump()
 
-    def _stats(self, only: int | None) -> dict[str, Any]:
+    def _stats(self, only: int | None, queue_sets: bool) -> dict[str, Any]:
         if only is not None:
             self._known(only)
         chosen = sorted(self._vfs) if only is None else [only]
@@ -372,6 +384,13 @@ class CoreEngine:
             counters=self._card.counters() if only is None else {},
             nqes=self._card.nqe_counts() if only is None else {},
             vfs={n: self._card.vf_counters(n) for n in chosen},
+            queue_sets={
+                n: {
+                    qs: self._card.queue_set_counters(n, qs)
+                    for qs in range(self._card.identity.queue_sets)
+                }
+                for n in (chosen if queue_sets else ())
+            },
             nsm={n: self._profiles.name(self._vfs[n].entry.nsm) for n in chosen},
         ).model_dump()
 
@@ -383,16 +402,14 @@ class CoreEngine:
 
     def _vf_info(self, n: int) -> sc.VfInfo:
         vf = self._known(n)
+        settings = asdict(vf.entry)
+        for name in ("ip", "gateway", "vxlan_remote"):
+            settings[name] = str(settings[name])
+        settings["nsm"] = self._profiles.name(vf.entry.nsm)
         return sc.VfInfo(
+            **settings,
             vf=n,
             state=vf.state,
-            mac=vf.entry.mac,
-            ip=str(vf.entry.ip),
-            gateway=str(vf.entry.gateway),
-            mtu=vf.entry.mtu,
-            max_sockets=vf.entry.max_sockets,
-            nsm=self._profiles.name(vf.entry.nsm),
-            socket_base=vf.entry.socket_base,
             sockets=self._card.vf_state(n).sockets,
             holder_pid=vf.holder.pid if vf.holder else None,
             reason=vf.reason,
@@ -428,10 +445,9 @@ class CoreEngine:
 
     def _vf_set(self, request: sc.VfSet) -> dict[str, Any]:
         vf = self._known(request.vf)
-        if request.config.nsm is not None and vf.state in ("leased", "draining"):
-            wanted = request.config.model_dump(exclude_none=True)
-            if wanted.keys() == {"nsm"}:
-                return self._vf_set_nsm(request.vf, request.config.nsm)
+        wanted = request.config.model_dump(exclude_none=True).keys()
+        if wanted and wanted <= LIVE and vf.state != "failed":
+            return self._vf_set_live(request.vf, request.config)
         self._idle(request.vf)
         entry = self._merge(request.vf, vf.entry, request.config)
         self._quiesce(request.vf)
@@ -439,13 +455,13 @@ class CoreEngine:
         self._vfs[request.vf] = _Vf(entry)
         return self._vf_info(request.vf).model_dump()
 
-    def _vf_set_nsm(self, n: int, name: str) -> dict[str, Any]:
-        """Another profile for the new connections of a VF in use."""
+    def _vf_set_live(self, n: int, config: sc.VfConfig) -> dict[str, Any]:
+        """Rates, shares, limits, and the profile of new connections: also of a VF in use."""
         vf = self._vfs[n]
-        slot = self._profiles.slot(name)
-        self._card.vf_set_nsm(n, slot)
-        vf.entry = replace(vf.entry, nsm=slot)
-        vf.slots.add(slot)
+        entry = self._merge(n, vf.entry, config)
+        self._card.vf_set_live(n, entry)
+        vf.entry = entry
+        vf.slots = vf.slots | {entry.nsm} if vf.state != "free" else {entry.nsm}
         return self._vf_info(n).model_dump()
 
     def _vf_delete(self, n: int) -> dict[str, Any]:
@@ -459,22 +475,32 @@ class CoreEngine:
         """Settings after `config`, checked against those of the other VFs."""
         me = self._card.identity
         others = {i: vf.entry for i, vf in self._vfs.items() if i != n}
-        ip = config.ip if config.ip is not None else old.ip
-        mac = config.mac if config.mac is not None else old.mac
-        gateway = config.gateway if config.gateway is not None else old.gateway
-        if int(gateway) and (gateway not in ip.network or gateway == ip.ip):
-            raise BadRequest(f"gateway {gateway} is not a neighbour in {ip.network}")
+        given = {name: getattr(config, name) for name in config.model_dump(exclude_none=True)}
+        given["nsm"] = self._profiles.slot(config.nsm) if config.nsm else old.nsm
+        given.pop("max_sockets", None)
+        changed = [name for name, value in given.items() if value != getattr(old, name)]
+        if unserved := self._card.unserved(changed):
+            raise BadRequest(
+                f"{', '.join(unserved)}: not served by this card",
+                "Its FEATURES register tells what is; a newer bitstream may serve more.",
+            )
+        # With a network goes what belongs to it.
+        if config.vlan == 0:
+            given.setdefault("vlan_qos", 0)
+        if config.vxlan_vni == 0:
+            given.setdefault("vxlan_remote", IPv4Address(0))
+        new = replace(old, **given)
+        _check_entry(new)
         for i, other in others.items():
-            if other.ip.ip == ip.ip or other.mac == mac:
-                what = ip.ip if other.ip.ip == ip.ip else mac
+            if other.network == new.network and (other.ip.ip == new.ip.ip or other.mac == new.mac):
+                what = new.ip.ip if other.ip.ip == new.ip.ip else new.mac
                 raise PortInUse(f"{what} is the address of VF {i}")
         wanted = config.max_sockets or old.max_sockets or max(1, me.flows // me.vfs)
         base = old.socket_base
         if wanted != old.max_sockets:
             taken = [(e.socket_base, e.max_sockets) for e in others.values()]
             base = _first_fit(taken, wanted, me.flows)
-        nsm = self._profiles.slot(config.nsm) if config.nsm else old.nsm
-        return VfEntry(mac, ip, gateway, config.mtu or old.mtu, base, wanted, nsm)
+        return replace(new, socket_base=base, max_sockets=wanted)
 
     def _lease(self, client: _Client, request: sc.LeaseRequest) -> None:
         if client.vf is not None:
@@ -666,6 +692,23 @@ def _parse(line: bytes) -> sc.Request:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BadRequest(f"{where}: {first['msg']}" if where else str(first["msg"])) from error
+
+
+def _check_entry(new: VfEntry) -> None:
+    """Rules between the settings of one VF."""
+    gateway, network = new.gateway, new.ip.network
+    if int(gateway) and (gateway not in network or gateway == new.ip.ip):
+        raise BadRequest(f"gateway {gateway} is not a neighbour in {network}")
+    if new.max_tx_rate and new.min_tx_rate > new.max_tx_rate:
+        raise BadRequest(
+            f"min_tx_rate {new.min_tx_rate} is greater than max_tx_rate {new.max_tx_rate} Mb/s"
+        )
+    if new.vlan and new.vxlan_vni:
+        raise BadRequest("a VF is in a VLAN or in a VXLAN network, not in both")
+    if new.vlan_qos and not new.vlan:
+        raise BadRequest("vlan_qos needs a vlan", "Give both: --vlan 100 --vlan-qos 3")
+    if int(new.vxlan_remote) and not new.vxlan_vni:
+        raise BadRequest("vxlan_remote needs a vxlan_vni")
 
 
 def _first_fit(taken: list[tuple[int, int]], wanted: int, total: int) -> int:

@@ -19,6 +19,8 @@ DEFAULT_RING_LOG2 = 18  # 256 KiB, RX and TX
 
 RingLog2 = Annotated[int, Field(ge=abi.Lim.RING_LOG2_MIN, le=abi.Lim.RING_LOG2_MAX)]
 VfNumber = Annotated[int, Field(ge=0, lt=abi.PF.VF_COUNT)]
+RateMbps = Annotated[int, Field(ge=0, lt=1 << abi.VFE.MAX_TX_RATE_RATE.width)]
+BurstKib = Annotated[int, Field(ge=2, lt=1 << abi.VFE.BURST_TX.width)]  # a frame must fit
 Micros = Annotated[int, Field(ge=1, lt=1 << 32)]
 Count8 = Annotated[int, Field(ge=1, le=255)]
 ProfileName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,31}$")]
@@ -44,6 +46,41 @@ class VfConfig(_Model):
     nsm: ProfileName | None = Field(
         None, description="NSM profile of connections that open from now on"
     )
+    max_tx_rate: RateMbps | None = Field(None, description="Mb/s; 0: no limit")
+    min_tx_rate: RateMbps | None = Field(None, description="Mb/s; 0: nothing guaranteed")
+    max_rx_rate: RateMbps | None = Field(None, description="Mb/s; 0: no limit")
+    nqe_rate: Annotated[int, Field(ge=0, lt=1 << 32)] | None = Field(
+        None, description="NQEs a second; 0: no limit"
+    )
+    weight: Annotated[int, Field(ge=1, lt=1 << abi.VFE.SHARE_WEIGHT.width)] | None = Field(
+        None, description="share of the card among VFs that want more than there is"
+    )
+    vm_share: bool | None = Field(
+        None, description="all flows of the VF share one congestion window"
+    )
+    burst_tx: BurstKib | None = Field(None, description="KiB sent at once after a pause")
+    burst_rx: BurstKib | None = Field(None, description="KiB received at once after a pause")
+    max_listeners: Annotated[int, Field(ge=0, le=0xFFFF)] | None = None
+    max_neighbours: Annotated[int, Field(ge=1, le=0xFFFF)] | None = None
+    vlan: Annotated[int, Field(ge=0, le=4094)] | None = Field(
+        None, description="802.1Q network of the VF; 0: none"
+    )
+    vlan_qos: Annotated[int, Field(ge=0, le=7)] | None = Field(
+        None, description="802.1Q priority of what the VF sends"
+    )
+    vxlan_vni: Annotated[int, Field(ge=0, lt=1 << abi.VFE.VNI_VNI.width)] | None = Field(
+        None, description="VXLAN network of the VF; 0: none"
+    )
+    vxlan_remote: IPv4Address | None = Field(
+        None, description="VTEP of stations that are not known yet; 0.0.0.0: none"
+    )
+
+    @field_validator("vxlan_remote")
+    @classmethod
+    def _vtep(cls, value: IPv4Address | None) -> IPv4Address | None:
+        if value is not None and (value.is_multicast or value.is_loopback):
+            raise ValueError(f"{value} cannot be the address of a VTEP")
+        return value
 
     @field_validator("mac")
     @classmethod
@@ -88,6 +125,20 @@ class VfInfo(_Model):
     nsm: str
     socket_base: int
     sockets: int
+    max_tx_rate: int
+    min_tx_rate: int
+    max_rx_rate: int
+    nqe_rate: int
+    weight: int
+    vm_share: bool
+    burst_tx: int
+    burst_rx: int
+    max_listeners: int
+    max_neighbours: int
+    vlan: int
+    vlan_qos: int
+    vxlan_vni: int
+    vxlan_remote: str
     holder_pid: int | None = None
     reason: str | None = None
 
@@ -239,6 +290,7 @@ class ReleaseRequest(_Request):
 class StatsRequest(_Request):
     cmd: Literal["stats"] = "stats"
     vf: VfNumber | None = Field(None, description="counters of this VF only")
+    queue_sets: bool = Field(False, description="those of the queue sets, too")
 
 
 class NsmParamsRequest(_Request):
@@ -329,12 +381,17 @@ class StatusResult(_Model):
     card: CardInfo
     leases: int
     vfs_configured: int
+    metrics: str | None = Field(None, description="URL of the Prometheus endpoint")
 
 
 class StatsResult(_Model):
-    """Counters by name; `nqes` by the opcode's name, both directions; the NSM profile of each VF."""
+    """Counters by name; `nqes` by the opcode's name, both directions; the NSM profile of each VF.
+
+    `queue_sets`: by VF and queue set, if they were asked for.
+    """
 
     counters: dict[str, int]
     nqes: dict[str, int]
     vfs: dict[int, dict[str, int]]
+    queue_sets: dict[int, dict[int, dict[str, int]]]
     nsm: dict[int, str]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purpose: N event counters of 48 bits in registers, each with its own increment in every clock.
+// Purpose: N event counters of 64 bits in registers, each with its own increment in every clock.
 
 `default_nettype none
 
@@ -18,7 +18,7 @@ module nk_stat_counters #(
 
     // Value of counter `raddr`, in the next clock; 0 when there is no such counter.
     input  wire [RW-1:0]   raddr,
-    output wire [47:0]     rdata
+    output wire [63:0]     rdata
 );
 
     initial begin
@@ -28,8 +28,8 @@ module nk_stat_counters #(
         end
     end
 
-    reg [47:0] count_reg [0:(1<<RW)-1];
-    reg [47:0] rdata_reg;
+    reg [63:0] count_reg [0:(1<<RW)-1];
+    reg [63:0] rdata_reg;
     integer    i;
 
     assign rdata = rdata_reg;
@@ -39,14 +39,14 @@ module nk_stat_counters #(
         if (|inc) begin
             for (i = 0; i < N; i = i + 1)
                 if (inc[16*i +: 16] != 16'd0)
-                    count_reg[i] <= count_reg[i] + {32'd0, inc[16*i +: 16]};
+                    count_reg[i] <= count_reg[i] + {48'd0, inc[16*i +: 16]};
         end
         rdata_reg <= count_reg[raddr];
 
         // The entries above N are never counted: they read as 0.
         if (rst)
             for (i = 0; i < (1 << RW); i = i + 1)
-                count_reg[i] <= 48'd0;
+                count_reg[i] <= 64'd0;
     end
 
 endmodule

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purpose: 2**AW event counters of 48 bits in memory, counted by several sources, one update a clock.
+// Purpose: 2**AW event counters of 64 bits in memory, counted by several sources, one update a clock.
 //
 // Each source has a small FIFO. Clock 0 of an update reads the counter, clock 1 adds and writes. The
 // next update reads in clock 1: if it is of the same counter, it takes the sum instead (forwarding).
@@ -26,7 +26,7 @@ module nk_stat_ram #(
     input  wire               r_req,
     input  wire [AW-1:0]      r_addr,
     output wire               r_valid,
-    output wire [47:0]        r_data,
+    output wire [63:0]        r_data,
 
     // All counters are cleared.
     output wire               ready,
@@ -105,24 +105,24 @@ module nk_stat_ram #(
     reg [AW-1:0] s1_addr_reg;
     reg [15:0]   s1_inc_reg;
     reg          s1_fwd_reg;
-    reg [47:0]   sum_reg;
+    reg [63:0]   sum_reg;
     reg          r_valid_reg;
-    reg [47:0]   r_data_reg;
+    reg [63:0]   r_data_reg;
 
     // The read port goes first: it is rare, and never more than one.
     wire          rd_go = ready_reg && rd_pend_reg;
     wire [AW-1:0] raddr = rd_go ? rd_addr_reg : upd_addr;
     assign        grant_take = ready_reg && !rd_pend_reg && grant_valid;
 
-    wire [47:0]   rdata;
-    wire [47:0]   old = s1_fwd_reg ? sum_reg : rdata;
-    wire [47:0]   sum = old + {32'd0, s1_inc_reg};
+    wire [63:0]   rdata;
+    wire [63:0]   old = s1_fwd_reg ? sum_reg : rdata;
+    wire [63:0]   sum = old + {48'd0, s1_inc_reg};
 
-    nk_ram_1w1r #(.W(48), .AW(AW)) u_ram (
+    nk_ram_1w1r #(.W(64), .AW(AW)) u_ram (
         .clk(clk),
         .we(!ready_reg || s1_upd_reg),
         .waddr(ready_reg ? s1_addr_reg : walk_reg),
-        .wdata(ready_reg ? sum : 48'd0),
+        .wdata(ready_reg ? sum : 64'd0),
         .re(rd_go || grant_take),
         .raddr(raddr),
         .rdata(rdata)

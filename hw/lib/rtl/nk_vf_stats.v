@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Purpose: N counters of 48 bits for each of 2**VW VFs, counted together, a record every clock.
+// Purpose: N counters of 64 bits for each of 2**VW VFs, counted together, a record every clock.
 //
 // A memory a counter. Clock 0 reads it, clock 1 adds and writes. The next record reads in clock 1: if it is of
 // the same VF, it takes the sum instead (forwarding). Software reads a second copy, so it costs no record.
@@ -26,7 +26,7 @@ module nk_vf_stats #(
     input  wire [VW-1:0]   r_vf,
     input  wire [3:0]      r_index,
     output wire            r_valid,
-    output wire [47:0]     r_data,
+    output wire [63:0]     r_data,
 
     // All counters are cleared.
     output wire            ready,
@@ -50,12 +50,12 @@ module nk_vf_stats #(
     reg          r_valid_reg;
     reg [VW-1:0] r_vf_reg;
     reg [3:0]    r_index_reg;
-    reg [47:0]   r_data_reg;
+    reg [63:0]   r_data_reg;
 
     wire take = s_valid && ready_reg;
     wire r_go = r_pend_reg && ready_reg;
 
-    wire [N*48-1:0] copies;
+    wire [N*64-1:0] copies;
 
     genvar g;
     generate
@@ -66,20 +66,20 @@ module nk_vf_stats #(
             reg         upd_reg;
             reg [15:0]  inc_reg;
             reg         fwd_reg;
-            reg [47:0]  sum_reg;
-            wire [47:0] old;
-            wire [47:0] sum = (fwd_reg ? sum_reg : old) + {32'd0, inc_reg};
+            reg [63:0]  sum_reg;
+            wire [63:0] old;
+            wire [63:0] sum = (fwd_reg ? sum_reg : old) + {48'd0, inc_reg};
 
-            nk_ram_1w1r #(.W(48), .AW(VW)) u_ram (
+            nk_ram_1w1r #(.W(64), .AW(VW)) u_ram (
                 .clk(clk),
-                .we(upd_reg || !ready_reg), .waddr(ready_reg ? vf_reg : walk_reg), .wdata(ready_reg ? sum : 48'd0),
+                .we(upd_reg || !ready_reg), .waddr(ready_reg ? vf_reg : walk_reg), .wdata(ready_reg ? sum : 64'd0),
                 .re(use_it), .raddr(s_vf), .rdata(old)
             );
 
-            nk_ram_1w1r #(.W(48), .AW(VW)) u_copy (
+            nk_ram_1w1r #(.W(64), .AW(VW)) u_copy (
                 .clk(clk),
-                .we(upd_reg || !ready_reg), .waddr(ready_reg ? vf_reg : walk_reg), .wdata(ready_reg ? sum : 48'd0),
-                .re(r_go), .raddr(r_vf_reg), .rdata(copies[48*g +: 48])
+                .we(upd_reg || !ready_reg), .waddr(ready_reg ? vf_reg : walk_reg), .wdata(ready_reg ? sum : 64'd0),
+                .re(r_go), .raddr(r_vf_reg), .rdata(copies[64*g +: 64])
             );
 
             always @(posedge clk) begin
@@ -99,14 +99,14 @@ module nk_vf_stats #(
     assign ready   = ready_reg;
     assign busy    = !ready_reg || s_valid || add_reg || r_pend_reg || r_read_reg;
 
-    reg [47:0] r_word;
+    reg [63:0] r_word;
     integer    i;
 
     always @* begin
-        r_word = 48'd0;
+        r_word = 64'd0;
         for (i = 0; i < N; i = i + 1)
             if (r_index_reg == i[3:0])
-                r_word = copies[48*i +: 48];
+                r_word = copies[64*i +: 64];
     end
 
     always @(posedge clk) begin

@@ -29,11 +29,17 @@ module nk_pf_params (
     output wire [31:0]  p_fin_wait2,
     output wire [7:0]   p_initial_cwnd,
     output wire [127:0] hash_key,
-    output wire [7:0]   nb_index
+    output wire [7:0]   nb_index,
+    output wire [31:0]  p_vtep_ip,
+    output wire [31:0]  p_vtep_mask,
+    output wire [31:0]  p_vtep_gw,
+    output wire [47:0]  p_vtep_mac,
+    output wire [15:0]  p_vxlan_port
 );
     // Reset values of fields narrower than 32 bits.
     localparam [31:0] RETRIES_RESET      = `NK_PF_RETRIES_RESET;
     localparam [31:0] INITIAL_CWND_RESET = `NK_PF_INITIAL_CWND_RESET;
+    localparam [31:0] VXLAN_PORT_RESET   = `NK_PF_VXLAN_PORT_RESET;
 
     reg [31:0]  rto_min_reg;
     reg [31:0]  rto_init_reg;
@@ -46,6 +52,11 @@ module nk_pf_params (
     reg [7:0]   initial_cwnd_reg;
     reg [127:0] hash_key_reg;
     reg [7:0]   neigh_index_reg;
+    reg [31:0]  vtep_ip_reg;
+    reg [31:0]  vtep_mask_reg;
+    reg [31:0]  vtep_gw_reg;
+    reg [47:0]  vtep_mac_reg;
+    reg [15:0]  vxlan_port_reg;
 
     assign p_rto_min       = rto_min_reg;
     assign p_rto_init      = rto_init_reg;
@@ -60,6 +71,11 @@ module nk_pf_params (
     assign p_initial_cwnd  = initial_cwnd_reg;
     assign hash_key        = hash_key_reg;
     assign nb_index        = neigh_index_reg;
+    assign p_vtep_ip       = vtep_ip_reg;
+    assign p_vtep_mask     = vtep_mask_reg;
+    assign p_vtep_gw       = vtep_gw_reg;
+    assign p_vtep_mac      = vtep_mac_reg;
+    assign p_vxlan_port    = vxlan_port_reg;
 
     always @* begin
         rdata = 32'd0;
@@ -78,6 +94,12 @@ module nk_pf_params (
             `NK_PF_HASH_KEY_ADDR, `NK_PF_HASH_KEY_ADDR + 17'd4,
             `NK_PF_HASH_KEY_ADDR + 17'd8, `NK_PF_HASH_KEY_ADDR + 17'd12: ;
             `NK_PF_NEIGH_INDEX_ADDR:    rdata = {24'd0, neigh_index_reg};
+            `NK_PF_VTEP_IP_ADDR:        rdata = vtep_ip_reg;
+            `NK_PF_VTEP_NETMASK_ADDR:   rdata = vtep_mask_reg;
+            `NK_PF_VTEP_GATEWAY_ADDR:   rdata = vtep_gw_reg;
+            `NK_PF_VTEP_MAC_LO_ADDR:    rdata = vtep_mac_reg[31:0];
+            `NK_PF_VTEP_MAC_HI_ADDR:    rdata = {16'd0, vtep_mac_reg[47:32]};
+            `NK_PF_VXLAN_PORT_ADDR:     rdata = {16'd0, vxlan_port_reg};
             default:                    err   = 1'b1;
         endcase
     end
@@ -99,6 +121,12 @@ module nk_pf_params (
                 `NK_PF_HASH_KEY_ADDR + 17'd8:  hash_key_reg[95:64]  <= wdata;
                 `NK_PF_HASH_KEY_ADDR + 17'd12: hash_key_reg[127:96] <= wdata;
                 `NK_PF_NEIGH_INDEX_ADDR:       neigh_index_reg      <= wdata[7:0];
+                `NK_PF_VTEP_IP_ADDR:           vtep_ip_reg          <= wdata;
+                `NK_PF_VTEP_NETMASK_ADDR:      vtep_mask_reg        <= wdata;
+                `NK_PF_VTEP_GATEWAY_ADDR:      vtep_gw_reg          <= wdata;
+                `NK_PF_VTEP_MAC_LO_ADDR:       vtep_mac_reg[31:0]   <= wdata;
+                `NK_PF_VTEP_MAC_HI_ADDR:       vtep_mac_reg[47:32]  <= wdata[15:0];
+                `NK_PF_VXLAN_PORT_ADDR:        vxlan_port_reg       <= wdata[15:0];
                 default: ;
             endcase
         if (rst) begin
@@ -113,6 +141,11 @@ module nk_pf_params (
             initial_cwnd_reg <= INITIAL_CWND_RESET[7:0];
             hash_key_reg     <= 128'd0;
             neigh_index_reg  <= 8'd0;
+            vtep_ip_reg      <= 32'd0;
+            vtep_mask_reg    <= 32'd0;
+            vtep_gw_reg      <= 32'd0;
+            vtep_mac_reg     <= 48'd0;
+            vxlan_port_reg   <= VXLAN_PORT_RESET[15:0];
         end
     end
 endmodule

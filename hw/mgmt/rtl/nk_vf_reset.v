@@ -7,7 +7,7 @@
 `default_nettype none
 
 module nk_vf_reset #(
-    // VFs, 1 to 64.
+    // VFs, 1 to 252.
     parameter NVF = 8,
     // Width of a VF index; follows from NVF, leave it.
     parameter VW = (NVF > 1) ? $clog2(NVF) : 1

@@ -107,6 +107,22 @@ module nk_core #(
     wire [8*64-1:0]   nsm_prm;
     wire [NVF*32-1:0] cfg_sock_base;
     wire [NVF*32-1:0] cfg_sock_count;
+    wire [NVF*8-1:0]  cfg_weight;
+    wire [NVF-1:0]    cfg_vm_share;
+    wire [NVF*20-1:0] cfg_tx_max;
+    wire [NVF*20-1:0] cfg_tx_min;
+    wire [NVF*20-1:0] cfg_rx_max;
+    wire [NVF*32-1:0] cfg_nqe_rate;
+    wire [NVF*32-1:0] cfg_burst;
+    wire [NVF*32-1:0] cfg_limits;
+    wire [NVF*17-1:0] cfg_vlan;
+    wire [NVF*25-1:0] cfg_vni;
+    wire [NVF*32-1:0] cfg_remote;
+    wire [31:0]       p_vtep_ip;
+    wire [31:0]       p_vtep_mask;
+    wire [31:0]       p_vtep_gw;
+    wire [47:0]       p_vtep_mac;
+    wire [15:0]       p_vxlan_port;
     wire [NVF*64-1:0] region_base;
     wire [NVF*32-1:0] region_pages;
     wire [NVF-1:0]    vf_enabled;
@@ -218,6 +234,9 @@ module nk_core #(
     wire [63:0]     opr_data;
     wire [63:0]     opr_ptr;
     wire [31:0]     opr_size;
+    wire            tx_late_valid;
+    wire [VW-1:0]   tx_late_vf;
+    wire [15:0]     tx_late_us;
     wire            sop_valid = 1'b0;
     wire            sop_ready;
     wire [7:0]      sop_vf = 8'd0;
@@ -250,7 +269,22 @@ module nk_core #(
     wire [7:0]      stop_vf;
     wire            stop_vf_done;
 
-    // ---- queue-set registers --------------------------------------------------------------------------
+    // ---- doorbells and queue-set registers --------------------------------------------------------------
+    wire            db_valid;
+    wire            db_ready;
+    wire [7:0]      db_vf;
+    wire [7:0]      db_qs;
+    wire [5:0]      db_ofs;
+    wire [31:0]     db_wdata;
+    wire            rreg_valid;            // of nk_regs, before the doorbells join
+    wire            rreg_ready;
+    wire [7:0]      rreg_vf;
+    wire [7:0]      rreg_qs;
+    wire            rreg_db;
+    wire [5:0]      rreg_ofs;
+    wire            rreg_write;
+    wire [31:0]     rreg_wdata;
+    wire            rreg_rvalid;
     wire            qreg_valid;
     wire            qreg_ready;
     wire [7:0]      qreg_vf;
@@ -283,6 +317,9 @@ module nk_core #(
     wire        stat_tx_segments;
     wire        stat_tx_arp_requests;
     wire        stat_tx_arp_replies;
+    wire        stat_loop_frames;
+    wire [15:0] stat_loop_bytes_inc;
+    wire        stat_loop_drops;
     wire [63:0] stat_tcp;                  // pulses, by index
     wire        stat_nqe_fetched;
     wire        stat_nqe_errors;
@@ -321,7 +358,7 @@ module nk_core #(
     assign stat_inc[`NK_CNT_RX_DROP_FRAGMENT*16 +: 16] = {15'd0, stat_rx_drop_fragment};
     assign stat_inc[`NK_CNT_RX_DROP_TCP_HEADER*16 +: 16] = {15'd0, stat_rx_drop_tcp_header};
     assign stat_inc[`NK_CNT_RX_DROP_TCP_CSUM*16 +: 16] = {15'd0, stat_rx_drop_tcp_csum};
-    assign stat_inc[`NK_CNT_RX_DROP_OVERFLOW*16 +: 16] = {15'd0, stat_rx_drop_overflow};
+    assign stat_inc[`NK_CNT_RX_DROP_OVERFLOW*16 +: 16] = {14'd0, stat_rx_drop_overflow && stat_loop_drops, stat_rx_drop_overflow != stat_loop_drops};
     assign stat_inc[`NK_CNT_RX_ARP*16 +: 16] = {15'd0, stat_rx_arp};
     assign stat_inc[`NK_CNT_RX_ICMP_ECHO*16 +: 16] = {15'd0, stat_rx_icmp_echo};
     assign stat_inc[`NK_CNT_RX_DROP_ICMP*16 +: 16] = {15'd0, stat_rx_drop_icmp};
@@ -407,7 +444,8 @@ module nk_core #(
         .stat_rx_drop_overflow(stat_rx_drop_overflow), .stat_rx_arp(stat_rx_arp), .stat_rx_icmp_echo(stat_rx_icmp_echo),
         .stat_rx_drop_icmp(stat_rx_drop_icmp), .stat_rx_segments(stat_rx_segments), .stat_tx_frames(stat_tx_frames),
         .stat_tx_bytes_inc(stat_tx_bytes_inc), .stat_tx_segments(stat_tx_segments), .stat_tx_arp_requests(stat_tx_arp_requests),
-        .stat_tx_arp_replies(stat_tx_arp_replies),
+        .stat_tx_arp_replies(stat_tx_arp_replies), .stat_loop_frames(stat_loop_frames),
+        .stat_loop_bytes_inc(stat_loop_bytes_inc), .stat_loop_drops(stat_loop_drops),
         .busy(net_busy)
     );
 
@@ -446,6 +484,8 @@ module nk_core #(
         .opr_size(opr_size),
         .sop_valid(sop_valid), .sop_ready(sop_ready), .sop_vf(sop_vf), .sop_qs(sop_qs), .sop_code(sop_code), .sop_flow(sop_flow),
         .sop_socket(sop_socket), .sop_size(sop_size), .sopr_valid(sopr_valid), .sopr_status(sopr_status),
+        .cfg_weight(cfg_weight), .cfg_tx_max(cfg_tx_max), .cfg_tx_min(cfg_tx_min), .cfg_burst(cfg_burst),
+        .tx_late_valid(tx_late_valid), .tx_late_vf(tx_late_vf), .tx_late_us(tx_late_us),
         .act_valid(act_valid), .act(act), .act_level(act_level), .ev_out(ev_valid && ev_ready), .wr_busy(wdat_valid), .recv_room(recv_room),
         .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf),
         .vf_sockets(vf_sockets), .flows_in_use(flows_in_use), .hash_in_use(hash_in_use), .stat(stat_tcp),
@@ -560,14 +600,23 @@ module nk_core #(
 
     // ---- registers and counters --------------------------------------------------------------------------
     wire [5:0]    gs_raddr;
-    wire [47:0]   gs_rdata;
+    wire [63:0]   gs_rdata;
     wire [5:0]    os_raddr;
-    wire [47:0]   os_rdata;
+    wire [63:0]   os_rdata;
     wire          vs_req;
-    wire [VW+3:0] vs_addr;
+    wire [VW+4:0] vs_addr;
     wire          vs_valid;
-    wire [47:0]   vs_data;
+    wire [63:0]   vs_data;
+    wire          qc_req;
+    wire [7:0]    qc_vf;
+    wire [3:0]    qc_qs;
+    wire [3:0]    qc_index;
+    wire          qc_valid;
+    wire [63:0]   qc_data;
     wire          regs_busy;
+    wire          db_busy;
+    wire          qc_ready;
+    wire          qc_busy;
     wire          vst_busy;
     wire          vst_ram_ready;
 
@@ -579,20 +628,69 @@ module nk_core #(
         .p_delayed_ack(p_delayed_ack), .p_neigh_retry(p_neigh_retry), .p_retries_data(p_retries_data),
         .p_retries_syn(p_retries_syn), .p_retries_neigh(p_retries_neigh), .p_fin_wait2(p_fin_wait2),
         .p_initial_cwnd(p_initial_cwnd), .hash_key(hash_key),
+        .p_vtep_ip(p_vtep_ip), .p_vtep_mask(p_vtep_mask), .p_vtep_gw(p_vtep_gw), .p_vtep_mac(p_vtep_mac),
+        .p_vxlan_port(p_vxlan_port),
         .cfg_en(cfg_en), .cfg_mac(cfg_mac), .cfg_ip(cfg_ip), .cfg_mask(cfg_mask), .cfg_gw(cfg_gw), .cfg_mtu(cfg_mtu),
         .cfg_nsm(cfg_nsm), .nsm_ctrl(nsm_ctrl), .nsm_prm(nsm_prm),
         .cfg_sock_base(cfg_sock_base), .cfg_sock_count(cfg_sock_count),
+        .cfg_weight(cfg_weight), .cfg_vm_share(cfg_vm_share), .cfg_tx_max(cfg_tx_max), .cfg_tx_min(cfg_tx_min),
+        .cfg_rx_max(cfg_rx_max), .cfg_nqe_rate(cfg_nqe_rate), .cfg_burst(cfg_burst), .cfg_limits(cfg_limits),
+        .cfg_vlan(cfg_vlan), .cfg_vni(cfg_vni), .cfg_remote(cfg_remote),
         .vf_enabled(vf_enabled), .vf_resetting(vf_resetting), .region_base(region_base), .region_pages(region_pages),
         .flows_in_use(flows_in_use), .hash_in_use(hash_in_use), .now_us(now_us), .vf_sockets(vf_sockets),
         .nb_index(nb_index), .nb_ip(nb_ip), .nb_mac(nb_mac), .nb_valid(nb_valid),
         .gs_raddr(gs_raddr), .gs_rdata(gs_rdata), .os_raddr(os_raddr), .os_rdata(os_rdata),
         .vs_req(vs_req), .vs_addr(vs_addr), .vs_valid(vs_valid), .vs_data(vs_data),
-        .qreg_valid(qreg_valid), .qreg_ready(qreg_ready), .qreg_vf(qreg_vf), .qreg_qs(qreg_qs), .qreg_db(qreg_db),
-        .qreg_ofs(qreg_ofs), .qreg_write(qreg_write), .qreg_wdata(qreg_wdata), .qreg_rvalid(qreg_rvalid),
+        .qc_req(qc_req), .qc_vf(qc_vf), .qc_qs(qc_qs), .qc_index(qc_index), .qc_valid(qc_valid), .qc_data(qc_data),
+        .db_valid(db_valid), .db_ready(db_ready), .db_vf(db_vf), .db_qs(db_qs), .db_ofs(db_ofs), .db_wdata(db_wdata),
+        .qreg_valid(rreg_valid), .qreg_ready(rreg_ready), .qreg_vf(rreg_vf), .qreg_qs(rreg_qs), .qreg_db(rreg_db),
+        .qreg_ofs(rreg_ofs), .qreg_write(rreg_write), .qreg_wdata(rreg_wdata), .qreg_rvalid(rreg_rvalid),
         .qreg_rdata(qreg_rdata), .qreg_err(qreg_err),
         .stop_vf_valid(stop_vf_valid), .stop_vf(stop_vf), .stop_vf_done(stop_vf_done),
         .flush_valid(flush_valid), .flush_ready(flush_ready), .flush_vf(flush_vf), .flush_done(flush_done),
         .stat_mmio_errors(stat_mmio_errors), .busy(regs_busy)
+    );
+
+    nk_db_qreg doorbells (
+        .clk(clk), .rst(rst),
+        .db_valid(db_valid), .db_ready(db_ready), .db_vf(db_vf), .db_qs(db_qs), .db_ofs(db_ofs), .db_wdata(db_wdata),
+        .s_valid(rreg_valid), .s_ready(rreg_ready), .s_vf(rreg_vf), .s_qs(rreg_qs), .s_db(rreg_db), .s_ofs(rreg_ofs),
+        .s_write(rreg_write), .s_wdata(rreg_wdata), .s_rvalid(rreg_rvalid),
+        .m_valid(qreg_valid), .m_ready(qreg_ready), .m_vf(qreg_vf), .m_qs(qreg_qs), .m_db(qreg_db), .m_ofs(qreg_ofs),
+        .m_write(qreg_write), .m_wdata(qreg_wdata), .m_rvalid(qreg_rvalid), .busy(db_busy)
+    );
+
+    // Counters of queue sets: what the trace shows, interrupts, and doorbells while nk_nqe is busy with them.
+    localparam QSN = `NK_QSCNT_COUNT;
+    localparam QSW = (NVF * NQS > 1) ? $clog2(NVF * NQS) : 1;
+    localparam QL  = $clog2(NQS);
+    function [QSW-1:0] set_of;
+        input [7:0] vf;
+        input [7:0] qs;
+        reg [15:0] full_unused;
+        begin
+            full_unused = ({8'd0, vf} << QL) | {8'd0, qs};
+            set_of = full_unused[QSW-1:0];
+        end
+    endfunction
+    wire [QSW-1:0] tr_set = set_of(tr_vf, tr_qs);
+    wire           tr_bad = tr_nqe[`NK_NQE_COOKIE_LSB + `NK_COOKIE_STATUS_LSB +: `NK_COOKIE_STATUS_W] != `NK_ST_OK;
+    wire [QSN-1:0]     qsc_valid;
+    wire [QSN*QSW-1:0] qsc_set;
+    assign qsc_valid[`NK_QSCNT_JOBS]            = tr_valid && tr_queue == `NK_QUEUE_JOB;
+    assign qsc_valid[`NK_QSCNT_SENDS]           = tr_valid && tr_queue == `NK_QUEUE_SEND;
+    assign qsc_valid[`NK_QSCNT_COMPLETIONS]     = tr_valid && tr_queue == `NK_QUEUE_COMPLETION;
+    assign qsc_valid[`NK_QSCNT_EVENTS]          = tr_valid && tr_queue == `NK_QUEUE_RECEIVE;
+    assign qsc_valid[`NK_QSCNT_ERRORS]          = tr_valid && tr_queue == `NK_QUEUE_COMPLETION && tr_bad;
+    assign qsc_valid[`NK_QSCNT_IRQS]            = irq_valid && irq_ready;
+    assign qsc_valid[`NK_QSCNT_DOORBELL_ERRORS] = stat_doorbell_errors;
+    assign qsc_set[`NK_QSCNT_JOBS*QSW +: 5*QSW]           = {5{tr_set}};
+    assign qsc_set[`NK_QSCNT_IRQS*QSW +: QSW]             = set_of(irq_func - 8'd1, irq_vector);
+    assign qsc_set[`NK_QSCNT_DOORBELL_ERRORS*QSW +: QSW]  = set_of(qreg_vf, qreg_qs);
+    nk_qs_stats #(.SW(QSW), .N(QSN)) qs_counters (
+        .clk(clk), .rst(rst), .qsc_valid(qsc_valid), .qsc_set(qsc_set), .qsc_inc({QSN{8'd1}}),
+        .r_req(qc_req), .r_set(set_of(qc_vf, {4'd0, qc_qs})), .r_index(qc_index), .r_valid(qc_valid), .r_data(qc_data),
+        .ready(qc_ready), .busy(qc_busy)
     );
 
     nk_stat_counters #(.N(NST), .RW(6)) global_counters (
@@ -605,21 +703,22 @@ module nk_core #(
     );
 
     // What the pipeline counts comes once a pass, for one VF; the rest is rarer and takes turns.
-    localparam [3:0] VS_FIRST = `NK_VFCNT_RX_SEGMENTS;
-    localparam [3:0] VS_LAST  = `NK_VFCNT_FLOWS_CLOSED;
+    localparam [4:0] VS_FIRST = `NK_VFCNT_RX_SEGMENTS;
+    localparam [4:0] VS_LAST  = `NK_VFCNT_FLOWS_CLOSED;
     localparam VSE = `NK_VFCNT_FLOWS_CLOSED - `NK_VFCNT_RX_SEGMENTS + 1;
-    wire          vs_of_tcp = vs_addr[3:0] >= VS_FIRST && vs_addr[3:0] <= VS_LAST;
+    wire          vs_of_tcp = vs_addr[4:0] >= VS_FIRST && vs_addr[4:0] <= VS_LAST;
+    wire [4:0]    vs_tcp    = vs_addr[4:0] - VS_FIRST;
     wire          tcp_vs_valid;
-    wire [47:0]   tcp_vs_data;
+    wire [63:0]   tcp_vs_data;
     wire          tcp_vs_ready;
     wire          tcp_vs_busy;
     wire          ram_vs_valid;
-    wire [47:0]   ram_vs_data;
+    wire [63:0]   ram_vs_data;
     wire          drop_ready;
     nk_vf_stats #(.VW(VW), .N(VSE)) vf_traffic (
         .clk(clk), .rst(rst), .s_valid(vst_valid), .s_vf(vst_vf[VW-1:0]),
         .s_inc({15'd0, vst_closed, 15'd0, vst_opened, 15'd0, vst_retx, vst_tx_bytes, 15'd0, vst_tx, vst_rx_bytes, 15'd0, vst_rx}),
-        .r_req(vs_req && vs_of_tcp), .r_vf(vs_addr[VW+3:4]), .r_index(vs_addr[3:0] - VS_FIRST), .r_valid(tcp_vs_valid), .r_data(tcp_vs_data),
+        .r_req(vs_req && vs_of_tcp), .r_vf(vs_addr[VW+4:5]), .r_index(vs_tcp[3:0]), .r_valid(tcp_vs_valid), .r_data(tcp_vs_data),
         .ready(tcp_vs_ready), .busy(tcp_vs_busy)
     );
     // A drop that is not taken at once is held, and one that comes meanwhile is counted with it.
@@ -631,10 +730,27 @@ module nk_core #(
         if (vst_drop) drop_vf_reg <= vst_drop_vf[VW-1:0];
         if (rst) drops_reg <= 16'd0;
     end
-    nk_stat_ram #(.AW(VW + 4), .NSRC(VSN + 1)) vf_counters (
+    // The queue manager's addresses are {vf, index[3:0]}.
+    wire [VSN*(VW+5)-1:0] vfc_addr5;
+    genvar c;
+    generate
+        for (c = 0; c < VSN; c = c + 1) begin : g_vfc
+            assign vfc_addr5[(VW+5)*c +: VW + 5] = {vfc_addr[(VW+4)*c + 4 +: VW], 1'b0, vfc_addr[(VW+4)*c +: 4]};
+        end
+    endgenerate
+    // Each VF may say at once how long it waited.
+    wire          late_valid, late_ready, late_in_ready;
+    wire [VW-1:0] late_vf;
+    wire [15:0]   late_us;
+    wire [8:0]    late_level;
+    nk_fifo #(.W(VW + 16), .DEPTH_LOG2(8)) late_fifo (
+        .clk(clk), .rst(rst), .s_data({tx_late_vf, tx_late_us}), .s_valid(tx_late_valid), .s_ready(late_in_ready),
+        .m_data({late_vf, late_us}), .m_valid(late_valid), .m_ready(late_ready), .level(late_level)
+    );
+    nk_stat_ram #(.AW(VW + 5), .NSRC(VSN + 2)) vf_counters (
         .clk(clk), .rst(rst),
-        .s_valid({vfc_valid, drops_reg != 16'd0}), .s_ready({vfc_ready, drop_ready}),
-        .s_addr({vfc_addr, drop_vf_reg, 4'd`NK_VFCNT_ACCEPT_DROPS}), .s_inc({vfc_inc, drops_reg}),
+        .s_valid({late_valid, vfc_valid, drops_reg != 16'd0}), .s_ready({late_ready, vfc_ready, drop_ready}),
+        .s_addr({late_vf, 5'd`NK_VFCNT_TX_THROTTLED_US, vfc_addr5, drop_vf_reg, 5'd`NK_VFCNT_ACCEPT_DROPS}), .s_inc({late_us, vfc_inc, drops_reg}),
         .r_req(vs_req && !vs_of_tcp), .r_addr(vs_addr), .r_valid(ram_vs_valid), .r_data(ram_vs_data),
         .ready(vst_ram_ready), .busy(vst_busy)
     );
@@ -644,9 +760,11 @@ module nk_core #(
     // ---- activity -------------------------------------------------------------------------------------------
     // Nothing here may be left out: a shim stops the clock when `busy` is 0.
     assign busy = net_busy || tcp_busy || place_busy || nqe_busy || regs_busy || wr_busy || rd_busy
-               || vst_busy || !vst_ram_ready || tcp_vs_busy || !tcp_vs_ready || drops_reg != 16'd0 || pay_valid;
+               || vst_busy || !vst_ram_ready || tcp_vs_busy || !tcp_vs_ready || qc_busy || !qc_ready || db_busy || drops_reg != 16'd0 || late_valid || pay_valid;
 
-    wire unused = &{1'b0, act_ready, vst_vf, vst_drop_vf, stat_tcp};
+    wire unused = &{1'b0, act_ready, vst_vf, vst_drop_vf, stat_tcp, cfg_vm_share, cfg_rx_max, stat_loop_frames, stat_loop_bytes_inc, late_in_ready, late_level,
+                     sop_ready, sopr_valid, sopr_status, cfg_nqe_rate, cfg_limits, cfg_vlan, cfg_vni, cfg_remote, p_vtep_ip, p_vtep_mask, p_vtep_gw,
+                     p_vtep_mac, p_vxlan_port, vs_tcp[4]};
 
     wire nqe_sooner = (nqe_next_us - tcp_next_us) >> 31 != 32'd0;
     assign next_us_valid = tcp_next_valid || nqe_next_valid;
