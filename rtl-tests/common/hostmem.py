@@ -366,7 +366,7 @@ class Shim:
             if stall.ready:
                 for s in readies:
                     s.set(int(rnd() >= stall.ready))
-            elif not rdreq_ready.last or not tx_ready.last or not wdat_ready.last:
+            elif not all(s.last for s in readies):  # after a reset, or when stalls end
                 for s in readies:
                     s.set(1)
 
