@@ -114,6 +114,8 @@ module pipe #(
     (* hierconn *) wire                  \dut.flow_ram.we ;
     (* hierconn *) wire [FW-1:0]         \dut.flow_ram.waddr ;
     (* hierconn *) wire [`TCB_MEM_W-1:0] \dut.flow_ram.wdata ;
+    // Whose turn is before whose in nk_tcp_choose.
+    (* hierconn *) wire [N*N-1:0] \choose.ahead_reg ;
     wire [`TCB_MEM_W-1:0] m0, m1, m2, m3;
 
     // Any one flow, and in which stages its passes are: 1 is S1, 2 to 5 are X1 to X4, 6 is WB.
@@ -166,9 +168,23 @@ module pipe #(
         end
     end
 
+    // For the induction: that is one order, so somebody who could start is first.
+    wire [N*N-1:0]   ahead = \choose.ahead_reg ;
+    reg  [N*N*N-1:0] wrong;
+    integer               a;
+    integer               b;
+    integer               c;
+    always @*
+        for (a = 0; a < N; a = a + 1)
+            for (b = 0; b < N; b = b + 1)
+                for (c = 0; c < N; c = c + 1)
+                    wrong[(a*N + b)*N + c] = (a == b ? ahead[a*N + b] : ahead[a*N + b] == ahead[b*N + a])
+                                         || (ahead[a*N + b] && ahead[b*N + c] && !ahead[a*N + c]);
+
     always @* begin
         assume (seen || rst);
         if (seen) begin
+            assert (wrong == 0);
             // The pass before has left X4 when the next one of the flow comes to X1; that finds what it left.
             if (begins) assert (at[3:1] == 3'd0);
             if (at[2]) begin
